@@ -1,0 +1,189 @@
+"""Triton's `onnxruntime` backend, in Python: serves `model.onnx` as the C++ backend of that name does.
+
+Triton's Python backend runs this file in a process per model instance, wherever the C++ backend is
+not at hand, so that one `config.pbtxt` serves both. It reads the C++ backend's own parameters:
+`intra_op_thread_count`, `inter_op_thread_count`, `execution_mode`, `enable_mem_arena`,
+`enable_mem_pattern`, `memory.enable_memory_arena_shrinkage`, `session.*`, the graph optimization
+`level`, and the `cuda` accelerator's options. All requests of one call run as one batch.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import triton_python_backend_utils as pb_utils
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+TRUE = ("1", "true", "True", "TRUE")
+
+if int(np.__version__.split(".")[0]) >= 2:
+    raise RuntimeError(
+        f"numpy {np.__version__} is installed, and with numpy 2 Triton's Python backend returns "
+        "empty tensors without an error: install 'numpy<2'."
+    )
+
+
+class TritonPythonModel:
+    """One model instance. Triton calls `initialize` once, then `execute` for each batch."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        config = json.loads(args["model_config"])
+        folder = Path(args["model_repository"], args["model_version"])
+        parameters = {name: entry["string_value"] for name, entry in config["parameters"].items()}
+        self.batches = config["max_batch_size"] > 0
+        self.inputs = [entry["name"] for entry in config["input"]]
+        self.outputs = {entry["name"]: output_type(entry) for entry in config["output"]}
+        self.run_options = run_options(parameters)
+        self.session = ort.InferenceSession(
+            folder / (config["default_model_filename"] or "model.onnx"),
+            session_options(parameters, config["optimization"]),
+            providers=providers(args, config["optimization"]),
+        )
+        has = {entry.name for entry in self.session.get_inputs()}
+        gives = {entry.name for entry in self.session.get_outputs()}
+        if has != set(self.inputs) or not gives >= set(self.outputs):
+            raise pb_utils.TritonModelException(
+                f"config.pbtxt names inputs {sorted(self.inputs)} and outputs "
+                f"{sorted(self.outputs)}, the graph has {sorted(has)} and {sorted(gives)}"
+            )
+
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
+        """One response per request, in order; a request that fails does not hurt the others."""
+        responses: list[Any] = [None] * len(requests)
+        batches: dict[object, dict[int, Arrays]] = {}
+        for index, request in enumerate(requests):
+            if request.is_cancelled():
+                responses[index] = failure("the client has gone", pb_utils.TritonError.CANCELLED)
+                continue
+            try:
+                arrays = self.read(request)
+            except Exception as error:
+                responses[index] = failure(error, pb_utils.TritonError.INVALID_ARG)
+                continue
+            # only what has the same shape can be one batch; without a batch axis, nothing can
+            shapes = tuple(array.shape[1:] for array in arrays.values())
+            batches.setdefault(shapes if self.batches else index, {})[index] = arrays
+        for batch in batches.values():
+            for index, result in self.run(batch).items():
+                responses[index] = respond(requests[index], result)
+        return responses
+
+    def read(self, request: Any) -> Arrays:
+        arrays = {}
+        for name in self.inputs:
+            tensor = pb_utils.get_input_tensor_by_name(request, name)
+            if tensor is None:
+                raise ValueError(f"input '{name}' is missing")
+            arrays[name] = tensor.as_numpy()
+        if self.batches and len({len(array) for array in arrays.values()}) != 1:
+            raise ValueError("the inputs differ in their batch size")
+        return arrays
+
+    def run(self, batch: dict[int, Arrays]) -> dict[int, Arrays | Exception]:
+        """Outputs by request. A batch that fails is run again one by one, to find the culprit."""
+        feeds = list(batch.values())
+        try:
+            if len(feeds) == 1:
+                return {next(iter(batch)): self.infer(feeds[0])}
+            whole = self.infer(
+                {name: np.concatenate([f[name] for f in feeds]) for name in feeds[0]}
+            )
+        except Exception as error:
+            if len(feeds) == 1:
+                return {next(iter(batch)): error}
+            return {i: r for i, feed in batch.items() for i, r in self.run({i: feed}).items()}
+        ends = np.cumsum([len(feed[self.inputs[0]]) for feed in feeds])[:-1]
+        parts = {name: np.split(array, ends) for name, array in whole.items()}
+        return {index: {name: parts[name][n] for name in parts} for n, index in enumerate(batch)}
+
+    def infer(self, feed: Arrays) -> Arrays:
+        names = list(self.outputs)
+        outputs = dict(zip(names, self.session.run(names, feed, self.run_options), strict=True))
+        size = [len(feed[self.inputs[0]])] if self.batches else []
+        for name, array in outputs.items():
+            dtype, dims = self.outputs[name]
+            expected = [*size, *dims]
+            fits = array.ndim == len(expected) and all(
+                want in (-1, has) for want, has in zip(expected, array.shape, strict=True)
+            )
+            if not fits or array.dtype != dtype:
+                raise ValueError(
+                    f"output '{name}' is {array.dtype} {list(array.shape)}, "
+                    f"config.pbtxt says {np.dtype(dtype)} {expected}"
+                )
+        return outputs
+
+    def finalize(self) -> None:
+        del self.session
+
+
+def output_type(entry: dict[str, Any]) -> tuple[Any, list[int]]:
+    return pb_utils.triton_string_to_numpy(entry["data_type"]), [int(dim) for dim in entry["dims"]]
+
+
+def session_options(parameters: dict[str, str], optimization: dict[str, Any]) -> Any:
+    levels = {
+        "-1": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+        "1": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+        "2": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    }
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = int(parameters.get("intra_op_thread_count", 0))
+    options.inter_op_num_threads = int(parameters.get("inter_op_thread_count", 0))
+    options.enable_cpu_mem_arena = parameters.get("enable_mem_arena", "1") in TRUE
+    options.enable_mem_pattern = parameters.get("enable_mem_pattern", "1") in TRUE
+    if parameters.get("execution_mode", "0") == "1":
+        options.execution_mode = ort.ExecutionMode.ORT_PARALLEL
+    level = str(optimization.get("graph", {}).get("level", 0))
+    options.graph_optimization_level = levels.get(level, ort.GraphOptimizationLevel.ORT_ENABLE_ALL)
+    for name, value in parameters.items():
+        if name.startswith("session."):
+            options.add_session_config_entry(name, value)
+    return options
+
+
+def run_options(parameters: dict[str, str]) -> Any:
+    options = ort.RunOptions()
+    name = "memory.enable_memory_arena_shrinkage"
+    if name in parameters:
+        options.add_run_config_entry(name, parameters[name])
+    return options
+
+
+def providers(args: dict[str, str], optimization: dict[str, Any]) -> list[Any]:
+    """CUDA for an instance on a GPU where this ONNX Runtime has it, else the CPU."""
+    if args["model_instance_kind"] != "GPU":
+        return ["CPUExecutionProvider"]
+    if "CUDAExecutionProvider" not in ort.get_available_providers():
+        pb_utils.Logger.log_warn("onnxruntime has no CUDA here: this GPU instance runs on the CPU")
+        return ["CPUExecutionProvider"]
+    options = {"device_id": args["model_instance_device_id"]}
+    for accelerator in accelerators(optimization):
+        if accelerator["name"] == "cuda":
+            options |= accelerator.get("parameters", {})
+        else:
+            pb_utils.Logger.log_warn(f"the accelerator '{accelerator['name']}' is not used here")
+    return [("CUDAExecutionProvider", options), "CPUExecutionProvider"]
+
+
+def accelerators(optimization: dict[str, Any]) -> Iterable[dict[str, Any]]:
+    found: list[dict[str, Any]] = optimization.get("execution_accelerators", {}).get(
+        "gpu_execution_accelerator", []
+    )
+    return found
+
+
+def failure(reason: object, code: Any) -> Any:
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(reason), code))
+
+
+def respond(request: Any, result: Arrays | Exception) -> Any:
+    if isinstance(result, Exception):
+        return failure(result, pb_utils.TritonError.INTERNAL)
+    wanted = set(request.requested_output_names())
+    return pb_utils.InferenceResponse(
+        [pb_utils.Tensor(name, array) for name, array in result.items() if name in wanted]
+    )

@@ -1,0 +1,159 @@
+"""One part of the stack as a process: its log, its readiness, its end.
+
+No part outlives the process that started it, however that one ends: every part runs under a tether
+(`orchestrator.local.tether`, which says how), and a tether that was killed is made up for here.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from orchestrator.local import tether
+
+LOG_BYTES = 5_000_000  # then the log becomes <part>.log.1, and a new one begins
+TAIL_LINES = 20
+LINE_BYTES = 64_000
+
+Echo = Callable[[str, str], None]
+"""Shows one line of a part's log: (part's name, line)."""
+
+
+class PartFailed(Exception):
+    """A part did not start, or ended by itself. The message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What to run, and how to tell that it is ready."""
+
+    name: str
+    command: Sequence[str]
+    ready: Callable[[], bool]
+    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    advice: str = ""
+    """What to do if it fails, as a sentence."""
+    patience: float = 60.0
+    """Seconds from start to readiness."""
+    grace: float = 10.0
+    """Seconds from SIGTERM to SIGKILL."""
+    litter: Sequence[str] = ()
+    """Glob patterns of files that a killed part leaves behind."""
+
+
+class Process:
+    """A started part. `hold` are file descriptors that stay open until nothing of it is left."""
+
+    def __init__(self, part: Part, log: Path, echo: Echo, hold: Sequence[int] = ()) -> None:
+        self.part = part
+        self.log = log
+        self._echo = echo
+        self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+        orders = {"grace": part.grace, "litter": list(part.litter), "hold": list(hold)}
+        self._tether = subprocess.Popen(  # noqa: S603  # an argument list of ours, no shell
+            [sys.executable, "-I", "-S", tether.__file__, json.dumps(orders), *part.command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=dict(part.environment),
+            pass_fds=hold,
+            start_new_session=True,
+        )
+        self._reader = threading.Thread(target=self._read, name=f"{part.name} log", daemon=True)
+        self._reader.start()
+
+    def await_ready(self, halted: Callable[[], bool]) -> None:
+        """Returns when the part is ready, or `halted()` says that nobody waits any more."""
+        deadline = time.monotonic() + self.part.patience
+        while not halted() and not self.part.ready():
+            self.check()
+            if time.monotonic() > deadline:
+                raise self._failure(f"was not ready after {self.part.patience:.0f} s")
+            time.sleep(0.05)
+
+    def check(self) -> None:
+        """Raises PartFailed if the part has ended."""
+        status = self._tether.poll()
+        if status is not None:
+            self._sweep()
+            raise self._failure(f"ended by itself ({describe(status)})")
+
+    def stop(self) -> None:
+        """Ends the part and everything it started, within its grace and a little more."""
+        if self._tether.poll() is None:
+            self._tether.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._tether.wait(self.part.grace + 5)
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Does the tether's work again, should it have been killed: its group has its number."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._tether.pid, signal.SIGKILL)
+        self._tether.wait()
+        if self._tether.stdin:
+            self._tether.stdin.close()
+        self._reader.join(5)
+        remove(self.part.litter)
+
+    def _failure(self, what: str) -> PartFailed:
+        tail = "\n".join(f"    {line}" for line in self._tail) or "    (it wrote nothing)"
+        text = f"{self.part.name} {what}. Its last lines ({self.log}):\n{tail}"
+        return PartFailed(f"{text}\n{self.part.advice}" if self.part.advice else text)
+
+    def _read(self) -> None:
+        stream = self._tether.stdout
+        if stream is None:
+            return
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with stream, contextlib.closing(RotatingLog(self.log)) as log:
+            for raw in iter(lambda: stream.readline(LINE_BYTES), b""):
+                log.write(raw)
+                line = raw.decode(errors="replace").rstrip()
+                self._tail.append(line)
+                self._echo(self.part.name, line)
+
+
+class RotatingLog:
+    """A file of at most LOG_BYTES, and the one before it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = path.open("ab")
+
+    def write(self, raw: bytes) -> None:
+        with contextlib.suppress(OSError):  # a full disk must not stop the part that writes
+            if self._file.tell() + len(raw) > LOG_BYTES:
+                self._file.close()
+                self._path.replace(self._path.with_name(f"{self._path.name}.1"))
+                self._file = self._path.open("ab")
+            self._file.write(raw)
+            self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def describe(status: int) -> str:
+    """An exit status in words; a tether hands over its command's as a shell does, 128 + signal."""
+    if status < 0:
+        return f"its tether was killed by {signal.Signals(-status).name}"
+    try:
+        return f"killed by {signal.Signals(status - 128).name}"
+    except ValueError:
+        return f"exit status {status}"
+
+
+def remove(patterns: Sequence[str]) -> None:
+    for pattern in patterns:
+        for path in Path("/").glob(pattern.lstrip("/")):
+            with contextlib.suppress(OSError):
+                path.unlink()

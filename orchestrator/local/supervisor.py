@@ -1,0 +1,67 @@
+"""Several parts as one: started in order, watched together, stopped in the reverse order."""
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from orchestrator.local.process import Echo, Part, Process
+
+
+def silent(part: str, line: str) -> None:
+    """An echo that shows nothing; the log file has it all."""
+
+
+class Supervisor:
+    """A context: leaving it, for whatever reason, stops all parts."""
+
+    def __init__(self, logs: Path, echo: Echo = silent, hold: Sequence[int] = ()) -> None:
+        """`hold` are file descriptors that stay open until nothing of any part is left."""
+        self._logs = logs
+        self._echo = echo
+        self._hold = hold
+        self._processes: list[Process] = []
+        self._halted = threading.Event()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def halted(self) -> bool:
+        return self._halted.is_set()
+
+    def start(self, part: Part) -> None:
+        """Returns when `part` is ready, or when halted. Raises PartFailed, also for an older part."""
+        if self.halted:
+            return
+        process = Process(part, self._logs / f"{part.name}.log", self._echo, self._hold)
+        self._processes.append(process)
+        process.await_ready(lambda: self.halted)
+        self.check()
+
+    def check(self) -> None:
+        """Raises PartFailed if a part has ended."""
+        for process in self._processes:
+            process.check()
+
+    def wait(self) -> None:
+        """Returns when halted; raises PartFailed as soon as a part ends."""
+        while not self._halted.wait(0.2):
+            self.check()
+
+    def halt(self) -> None:
+        """Makes `start` and `wait` return; for signal handlers."""
+        self._halted.set()
+
+    def stop(self) -> None:
+        while self._processes:
+            self._processes.pop().stop()
