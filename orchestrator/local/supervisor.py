@@ -9,6 +9,10 @@ from typing import Self
 from orchestrator.local.process import Echo, Part, Process
 
 
+class Halted(Exception):
+    """Somebody wants everything to stop; nothing went wrong."""
+
+
 def silent(part: str, line: str) -> None:
     """An echo that shows nothing; the log file has it all."""
 
@@ -35,18 +39,14 @@ class Supervisor:
     ) -> None:
         self.stop()
 
-    @property
-    def halted(self) -> bool:
-        return self._halted.is_set()
-
     def start(self, part: Part) -> None:
-        """Returns when `part` is ready, or when halted. Raises PartFailed, also for an older part."""
-        if self.halted:
-            return
+        """Returns when `part` is ready. Raises PartFailed, also for an older part, or Halted."""
         process = Process(part, self._logs / f"{part.name}.log", self._echo, self._hold)
         self._processes.append(process)
-        process.await_ready(lambda: self.halted)
+        process.await_ready(self._halted.is_set)
         self.check()
+        if self._halted.is_set():
+            raise Halted
 
     def check(self) -> None:
         """Raises PartFailed if a part has ended."""
@@ -59,7 +59,7 @@ class Supervisor:
             self.check()
 
     def halt(self) -> None:
-        """Makes `start` and `wait` return; for signal handlers."""
+        """Makes `start` raise Halted and `wait` return; for signal handlers."""
         self._halted.set()
 
     def stop(self) -> None:

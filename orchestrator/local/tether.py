@@ -72,11 +72,18 @@ def reap(child: int) -> int | None:
     return status
 
 
-def wait(child: int, grace: float) -> int:
-    """Waits until `child` has ended, by itself or because it was told to."""
+def listen() -> int:
+    """A file descriptor that yields the number of each signal that comes from now on."""
     events, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake)
+    for number in (*STOP_SIGNALS, signal.SIGCHLD):
+        signal.signal(number, lambda *_: None)
+    return events
+
+
+def wait(child: int, events: int, grace: float) -> int:
+    """Waits until `child` has ended, by itself or because it was told to."""
     watched = [sys.stdin.fileno(), events]
     deadline: float | None = None
     while (status := reap(child)) is None:
@@ -110,10 +117,9 @@ def main() -> int:
     orders = json.loads(sys.argv[1])
     for descriptor in orders["hold"]:
         os.set_inheritable(descriptor, False)
-    for number in (*STOP_SIGNALS, signal.SIGCHLD):
-        signal.signal(number, lambda *_: None)
+    events = listen()
     adopts = prctl(PR_SET_CHILD_SUBREAPER, 1)
-    status = wait(spawn(sys.argv[2:]), orders["grace"])
+    status = wait(spawn(sys.argv[2:]), events, orders["grace"])
     kill_orphans()
     for pattern in orders["litter"]:
         for path in glob.glob(pattern):

@@ -1,4 +1,4 @@
-"""Triton's `onnxruntime` backend, in Python: serves `model.onnx` as the C++ backend of that name does.
+"""Triton's `onnxruntime` backend in Python: serves `model.onnx` as the C++ one of that name does.
 
 Triton's Python backend runs this file in a process per model instance, wherever the C++ backend is
 not at hand, so that one `config.pbtxt` serves both. It reads the C++ backend's own parameters:

@@ -1,0 +1,202 @@
+"""The whole service on one machine: Triton, Redis and the API as processes.
+
+What the environment says wins: where it names a Triton, a Redis or a database, none is started here.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from orchestrator.local import redis, triton
+from orchestrator.local.lock import locked
+from orchestrator.local.network import answers, free_ports, is_free
+from orchestrator.local.process import Echo, Part
+from orchestrator.local.supervisor import Supervisor, silent
+from orchestrator.local.triton import TritonAddresses
+
+Say = Callable[[str], None]
+Environment = dict[str, str]
+
+
+class StackError(Exception):
+    """The stack cannot start as asked. The message says what to do."""
+
+
+@dataclass(frozen=True)
+class Options:
+    data_dir: Path
+    host: str
+    port: int
+    """0 picks a free one."""
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where a running stack is found; `<data_dir>/run.json` has the same."""
+
+    api: str
+    data_dir: str
+    pid: int
+    redis: str
+    triton: TritonAddresses | None
+    """None if it was not started here."""
+
+
+@contextmanager
+def running(
+    options: Options, echo: Echo = silent, say: Say = lambda _: None
+) -> Iterator[tuple[Addresses, Supervisor]]:
+    """A ready stack; leaving the context stops it. For the main thread: it listens to signals.
+
+    Raises StackError, DataDirBusy or PartFailed with a sentence to show, and Halted on a signal
+    before it was ready.
+    """
+    data_dir = options.data_dir
+    try:
+        holding = locked(data_dir)
+        with holding as lock, Supervisor(data_dir / "logs", echo, hold=[lock]) as supervisor:
+            with halted_by_signals(supervisor):
+                addresses = start(supervisor, options, say)
+                with announced(data_dir / "run.json", addresses):
+                    yield addresses, supervisor
+    except PermissionError as error:
+        raise StackError(
+            f"{error.filename} cannot be written. Choose another folder with --data-dir."
+        ) from error
+
+
+def start(supervisor: Supervisor, options: Options, say: Say) -> Addresses:
+    """Starts every part in the order in which they need each other."""
+    port = choose_port(options.host, options.port)
+    environment = {**state_below(options.data_dir), **os.environ}
+    environment |= {"HOST": options.host, "PORT": str(port)}
+    addresses = start_triton(supervisor, environment, options.data_dir, say)
+    start_redis(supervisor, environment, options.data_dir, say)
+    url = local_url(options.host, port)
+    for service in SERVICES:
+        part = service(environment, url)
+        say(f"Starting {part.name} …")
+        supervisor.start(part)
+    folder = str(options.data_dir.resolve())
+    return Addresses(url, folder, os.getpid(), environment["REDIS_URL"], addresses)
+
+
+def state_below(data_dir: Path) -> Environment:
+    """The settings of a stack that keeps everything below `data_dir`."""
+    folder = data_dir.resolve()
+    return {
+        "DATABASE_URL": f"sqlite:///{folder / 'quarry.db'}",
+        "DEFAULT_MODEL": "tiny",
+        "MODEL_REPOSITORY": str(model_repository()),
+        "RESULTS_DIR": str(folder / "results"),
+        "UPLOAD_DIR": str(folder / "uploads"),
+    }
+
+
+def model_repository() -> Path:
+    """The one of the working directory, else the one beside the package's source."""
+    here = Path("model_repository")
+    return here.resolve() if here.is_dir() else Path(__file__).parents[2] / "model_repository"
+
+
+def start_triton(
+    supervisor: Supervisor, environment: Environment, data_dir: Path, say: Say
+) -> TritonAddresses | None:
+    if "TRITON_URL" in environment:
+        return None
+    if reason := triton.unavailable():
+        say(f"No Triton: {reason}. The API encodes pictures itself.")
+        environment["TRITON_URL"] = ""
+        return None
+    repository, model = Path(environment["MODEL_REPOSITORY"]), environment["DEFAULT_MODEL"]
+    if not (repository / model / "config.pbtxt").exists():
+        raise StackError(
+            f"The model '{model}' is not in {repository}. 'python -m export {model}' makes it; "
+            "or name another with DEFAULT_MODEL."
+        )
+    say(f"Starting triton with the model '{model}' …")
+    part, addresses = triton.part(repository, data_dir, [model])
+    supervisor.start(part)
+    environment["TRITON_URL"] = addresses.grpc
+    return addresses
+
+
+def start_redis(supervisor: Supervisor, environment: Environment, data_dir: Path, say: Say) -> None:
+    if "REDIS_URL" in environment:
+        return
+    if reason := redis.unavailable():
+        say(f"No Redis: {reason}. Nothing can be queued.")
+        environment["REDIS_URL"] = ""
+        return
+    say("Starting redis …")
+    part, environment["REDIS_URL"] = redis.part(data_dir)
+    supervisor.start(part)
+
+
+def api(environment: Mapping[str, str], url: str) -> Part:
+    return Part(
+        name="api",
+        command=API_COMMAND,
+        environment={**environment, "PYTHONUNBUFFERED": "1"},
+        ready=lambda: answers(f"{url}/health/ready"),
+        patience=120,
+        grace=15,
+        advice="The settings it was given are those of the environment and of '.env'; "
+        "docs and .env.example say what each means.",
+    )
+
+
+API_COMMAND: Sequence[str] = (sys.executable, "-m", "orchestrator.api")
+SERVICES: Sequence[Callable[[Mapping[str, str], str], Part]] = (api,)
+"""What runs beside Triton and Redis, in order: (environment, the API's URL) → part."""
+
+
+def choose_port(host: str, port: int) -> int:
+    if port == 0:
+        return free_ports(1, host)[0]
+    if not is_free(host, port):
+        raise StackError(
+            f"Port {port} of {host} is taken. Stop what listens there, or choose another: "
+            "--port N (0 picks a free one)."
+        )
+    return port
+
+
+def local_url(host: str, port: int) -> str:
+    """How this machine reaches what listens on `host`."""
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # not bound here
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+
+
+@contextmanager
+def announced(path: Path, addresses: Addresses) -> Iterator[None]:
+    """Keeps `path` there, whole, for the CLI and others to find the running stack."""
+    draft = path.with_suffix(".new")
+    draft.write_text(json.dumps(asdict(addresses), indent=2))
+    draft.replace(path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def halted_by_signals(supervisor: Supervisor) -> Iterator[None]:
+    """Ctrl-C, SIGTERM and a closed terminal halt; `nohup` keeps its meaning."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    numbers = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {n: signal.signal(n, lambda *_: supervisor.halt()) for n in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
