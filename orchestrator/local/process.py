@@ -46,7 +46,7 @@ class Part:
     grace: float = 10.0
     """Seconds from SIGTERM to SIGKILL."""
     litter: Sequence[str] = ()
-    """Glob patterns of files that a killed part leaves behind."""
+    """Glob patterns of files that a killed part leaves behind; its own alone."""
 
 
 class Process:
@@ -57,6 +57,7 @@ class Process:
         self.log = log
         self._echo = echo
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+        tether.sweep(part.litter)
         orders = {"grace": part.grace, "litter": list(part.litter), "hold": list(hold)}
         self._tether = subprocess.Popen(  # noqa: S603  # an argument list of ours, no shell
             [sys.executable, "-I", "-S", tether.__file__, json.dumps(orders), *part.command],
@@ -102,7 +103,7 @@ class Process:
         if self._tether.stdin:
             self._tether.stdin.close()
         self._reader.join(5)
-        remove(self.part.litter)
+        tether.sweep(self.part.litter)
 
     def _failure(self, what: str) -> PartFailed:
         tail = "\n".join(f"    {line}" for line in self._tail) or "    (it wrote nothing)"
@@ -150,10 +151,3 @@ def describe(status: int) -> str:
         return f"killed by {signal.Signals(status - 128).name}"
     except ValueError:
         return f"exit status {status}"
-
-
-def remove(patterns: Sequence[str]) -> None:
-    for pattern in patterns:
-        for path in Path("/").glob(pattern.lstrip("/")):
-            with contextlib.suppress(OSError):
-                path.unlink()

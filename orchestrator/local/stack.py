@@ -1,6 +1,6 @@
 """The whole service on one machine: Triton, Redis and the API as processes.
 
-What the environment says wins: where it names a Triton, a Redis or a database, none is started here.
+The environment wins: where it names a Triton, a Redis or a database, none is started here.
 """
 
 import json

@@ -26,6 +26,7 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Sequence
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -113,6 +114,14 @@ def kill_orphans() -> None:
             os.waitpid(-1, 0)
 
 
+def sweep(patterns: Sequence[str]) -> None:
+    """Removes the files that match."""
+    for pattern in patterns:
+        for path in glob.glob(pattern):
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+
+
 def main() -> int:
     orders = json.loads(sys.argv[1])
     for descriptor in orders["hold"]:
@@ -121,10 +130,7 @@ def main() -> int:
     adopts = prctl(PR_SET_CHILD_SUBREAPER, 1)
     status = wait(spawn(sys.argv[2:]), events, orders["grace"])
     kill_orphans()
-    for pattern in orders["litter"]:
-        for path in glob.glob(pattern):
-            with contextlib.suppress(OSError):
-                os.unlink(path)
+    sweep(orders["litter"])
     if not adopts and select.select([sys.stdin], [], [], 0)[0]:
         os.killpg(0, signal.SIGKILL)  # no starter left to do it, and no other way to find orphans
     return status

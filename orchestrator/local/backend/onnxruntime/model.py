@@ -35,7 +35,7 @@ class TritonPythonModel:
         parameters = {name: entry["string_value"] for name, entry in config["parameters"].items()}
         self.batches = config["max_batch_size"] > 0
         self.inputs = [entry["name"] for entry in config["input"]]
-        self.outputs = {entry["name"]: output_type(entry) for entry in config["output"]}
+        self.outputs = {entry["name"]: element(entry) for entry in config["output"]}
         self.run_options = run_options(parameters)
         self.session = ort.InferenceSession(
             folder / (config["default_model_filename"] or "model.onnx"),
@@ -49,6 +49,15 @@ class TritonPythonModel:
                 f"config.pbtxt names inputs {sorted(self.inputs)} and outputs "
                 f"{sorted(self.outputs)}, the graph has {sorted(has)} and {sorted(gives)}"
             )
+
+        for sample in config["model_warmup"]:
+            # Triton runs these too, but may crash as a whole when one fails; here, loading fails
+            try:
+                self.infer(warmup_feed(sample, folder.parent / "warmup"))
+            except Exception as error:
+                raise pb_utils.TritonModelException(
+                    f"warm-up '{sample['name']}' failed: {error}"
+                ) from error
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """One response per request, in order; a request that fails does not hurt the others."""
@@ -120,8 +129,24 @@ class TritonPythonModel:
         del self.session
 
 
-def output_type(entry: dict[str, Any]) -> tuple[Any, list[int]]:
+def element(entry: dict[str, Any]) -> tuple[Any, list[int]]:
+    """A tensor's dtype, and its dims without the batch axis."""
     return pb_utils.triton_string_to_numpy(entry["data_type"]), [int(dim) for dim in entry["dims"]]
+
+
+def warmup_feed(sample: dict[str, Any], files: Path) -> Arrays:
+    """What Triton sends for a `model_warmup` entry: zeros, noise, or a file's bytes."""
+    feed = {}
+    for name, entry in sample["inputs"].items():
+        dtype, dims = element(entry)
+        if file := entry.get("input_data_file"):
+            one = np.fromfile(files / file, dtype).reshape(dims)
+        elif entry.get("random_data"):
+            one = np.random.default_rng(0).random(dims).astype(dtype)
+        else:
+            one = np.zeros(dims, dtype)
+        feed[name] = np.stack([one] * sample["batch_size"]) if sample["batch_size"] else one
+    return feed
 
 
 def session_options(parameters: dict[str, str], optimization: dict[str, Any]) -> Any:

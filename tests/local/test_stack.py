@@ -1,0 +1,218 @@
+"""The whole local stack as a person starts it, with a stand-in for the API."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from orchestrator.local import stack, triton
+from tests.local import models, standin
+from tests.local.test_process import eventually, gone
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("repository")
+    models.write_encoder(folder, "small")
+    return folder
+
+
+@pytest.fixture
+def environment(repository: Path) -> dict[str, str]:
+    own = {"MODEL_REPOSITORY": str(repository), "DEFAULT_MODEL": "small", "PYTHONPATH": os.getcwd()}
+    others = {"TRITON_URL", "REDIS_URL", "DATABASE_URL", "HOST", "PORT"}
+    return {k: v for k, v in os.environ.items() if k not in others} | own
+
+
+def start(data_dir: Path, environment: dict[str, str], *more: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, standin.__file__, "--data-dir", data_dir, "--port", "0", *more],
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+class Running:
+    """A ready stack, and every process and shared memory file of it."""
+
+    def __init__(self, data_dir: Path, top: subprocess.Popen[str]) -> None:
+        self.top = top
+        self.data_dir = data_dir
+        self.addresses = json.loads((data_dir / "run.json").read_text())
+        self.processes = psutil.Process(top.pid).children(recursive=True)
+        self.part, _ = triton.part(Path("unused"), data_dir)
+
+    def named(self, name: str) -> psutil.Process:
+        [found] = [process for process in self.processes if process.name() == name]
+        return found
+
+    def shared_memory(self) -> list[Path]:
+        [pattern] = self.part.litter
+        return list(Path("/").glob(pattern.lstrip("/")))
+
+    def nothing_is_left(self) -> bool:
+        socket_file = Path(self.addresses["redis"].removeprefix("unix://"))
+        return (
+            gone([psutil.Process(self.top.pid)] if self.top.poll() is None else [])
+            and gone(self.processes)
+            and eventually(lambda: not self.shared_memory() and not socket_file.exists())
+        )
+
+
+@contextmanager
+def running(data_dir: Path, environment: dict[str, str], *more: str) -> Iterator[Running]:
+    with start(data_dir, environment, *more) as top:
+        try:
+            assert eventually((data_dir / "run.json").exists, within=30) or top.poll() is not None
+            yield Running(data_dir, top)
+        finally:
+            top.terminate()
+
+
+def test_it_hands_its_addresses_to_the_api_and_announces_them(
+    tmp_path: Path, environment: dict[str, str], repository: Path
+) -> None:
+    with running(tmp_path, environment) as up:
+        assert up.shared_memory()
+        given = httpx.get(up.addresses["api"]).json()
+        assert given["TRITON_URL"] == up.addresses["triton"]["grpc"]
+        assert given["REDIS_URL"] == up.addresses["redis"]
+        assert given["DATABASE_URL"] == f"sqlite:///{tmp_path}/quarry.db"
+        assert given["UPLOAD_DIR"] == f"{tmp_path}/uploads"
+        assert given["RESULTS_DIR"] == f"{tmp_path}/results"
+        assert given["MODEL_REPOSITORY"] == str(repository)
+        assert given["HOST"] == "127.0.0.1"
+        assert up.addresses["api"].endswith(given["PORT"])
+        up.top.send_signal(signal.SIGINT)
+        shown, _ = up.top.communicate(timeout=30)
+        assert up.top.returncode == 0
+        assert up.nothing_is_left()
+        assert not (tmp_path / "run.json").exists()
+    assert f"{up.addresses['api']}/docs" in shown
+    assert "   api │ answered /health/ready" in shown
+    assert "\x1b[" not in shown  # no colours where there is no terminal
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=["term", "hangup"])
+def test_a_signal_stops_it_in_order(
+    number: signal.Signals, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    with running(tmp_path, environment, "--quiet") as up:
+        up.top.send_signal(number)
+        assert up.top.wait(30) == 0
+        assert up.nothing_is_left()
+
+
+@pytest.mark.parametrize("victim", ["tritonserver", "redis-server", "tether"])
+def test_the_death_of_a_part_stops_it_with_a_reason(
+    victim: str, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    with running(tmp_path, environment, "--quiet") as up:
+        server = up.named("tritonserver") if victim == "tether" else up.named(victim)
+        (server.parent() if victim == "tether" else server).kill()
+        shown, _ = up.top.communicate(timeout=30)
+        assert up.top.returncode == 1
+        assert ("redis" if victim == "redis-server" else "triton") in shown
+        assert "killed by SIGKILL" in shown
+        assert up.nothing_is_left()
+
+
+def test_nothing_is_left_when_it_is_killed_and_it_starts_again(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    with running(tmp_path, environment, "--quiet") as up:
+        up.top.kill()
+        up.top.wait()
+        with running(tmp_path, environment, "--quiet") as again:
+            assert again.top.poll() is None  # it waited for what was left, and runs
+            assert gone(up.processes, within=0)
+            again.top.terminate()
+            assert again.top.wait(30) == 0
+            assert again.nothing_is_left()
+
+
+def test_no_process_is_left_when_it_and_every_tether_are_killed_at_once(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    with running(tmp_path, environment, "--quiet") as up:
+        for process in [psutil.Process(up.top.pid), *psutil.Process(up.top.pid).children()]:
+            process.kill()
+        assert gone(up.processes)
+
+
+def test_a_second_stack_on_the_same_data_is_refused(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    with running(tmp_path, environment, "--quiet") as up:
+        with start(tmp_path, environment) as second:
+            shown, _ = second.communicate(timeout=10)
+        assert second.returncode == 1
+        assert f"(process {up.top.pid})" in shown
+        assert up.top.poll() is None
+
+
+def test_a_taken_port_is_told_before_anything_starts(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        with start(tmp_path, environment, "--port", port) as top:
+            shown, _ = top.communicate(timeout=10)
+    assert top.returncode == 1
+    assert f"Port {port} of 127.0.0.1 is taken" in shown
+    assert not (tmp_path / "logs").exists()
+
+
+def test_a_model_that_is_not_there_is_told_with_what_makes_it(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    with start(tmp_path, environment | {"DEFAULT_MODEL": "vit_b"}) as top:
+        shown, _ = top.communicate(timeout=10)
+    assert top.returncode == 1
+    assert "python -m export vit_b" in shown
+
+
+def test_servers_that_the_environment_names_are_not_started(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    named = {"TRITON_URL": "triton:8001", "REDIS_URL": "redis://r", "DATABASE_URL": "postgresql://"}
+    with running(tmp_path, environment | named, "--quiet") as up:
+        given = httpx.get(up.addresses["api"]).json()
+        assert {name: given[name] for name in named} == named
+        assert up.addresses["triton"] is None
+        assert {p.name() for p in up.processes}.isdisjoint({"tritonserver", "redis-server"})
+
+
+def test_without_a_triton_for_this_platform_the_api_encodes_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    environment = {"MODEL_REPOSITORY": str(tmp_path), "DEFAULT_MODEL": "small"}
+    monkeypatch.setattr(triton, "unavailable", lambda: "there is no wheel for it")
+    with stack.Supervisor(tmp_path) as supervisor:
+        assert stack.start_triton(supervisor, environment, tmp_path, said.append) is None
+    assert environment["TRITON_URL"] == ""
+    assert said == ["No Triton: there is no wheel for it. The API encodes pictures itself."]
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:80"),
+        ("0.0.0.0", "http://127.0.0.1:80"),  # noqa: S104  # a name for the test, nothing listens
+        ("::", "http://[::1]:80"),
+    ],
+)
+def test_the_address_shown_is_one_that_this_machine_can_open(host: str, url: str) -> None:
+    assert stack.local_url(host, 80) == url
