@@ -59,12 +59,15 @@ def running(
     """
     data_dir = options.data_dir
     try:
-        holding = locked(data_dir)
-        with holding as lock, Supervisor(data_dir / "logs", echo, hold=[lock]) as supervisor:
-            with halted_by_signals(supervisor):
-                addresses = start(supervisor, options, say)
-                with announced(data_dir / "run.json", addresses):
-                    yield addresses, supervisor
+        with (
+            locked(data_dir) as lock,
+            Supervisor(data_dir / "logs", echo, hold=[lock]) as supervisor,
+            halted_by_signals(supervisor),
+        ):
+            (data_dir / "run.json").unlink(missing_ok=True)  # of a stack that was killed
+            addresses = start(supervisor, options, say)
+            with announced(data_dir / "run.json", addresses):
+                yield addresses, supervisor
     except PermissionError as error:
         raise StackError(
             f"{error.filename} cannot be written. Choose another folder with --data-dir."

@@ -1,4 +1,4 @@
-"""Small model repositories for the local Triton: the shapes of the real one, without its weights."""
+"""Small models for the local Triton: the real one's inputs and outputs, without its weights."""
 
 from pathlib import Path
 

@@ -1,6 +1,7 @@
 """The local Redis: a real server on a Unix socket."""
 
 import socket
+import tempfile
 from pathlib import Path
 
 import psutil
@@ -60,7 +61,7 @@ def test_a_short_folder_that_others_can_enter_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
-    monkeypatch.setattr(redis.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
     redis.private_folder().chmod(0o755)
     with pytest.raises(PermissionError, match="this user alone"):
         redis.private_folder()

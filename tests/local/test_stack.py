@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from orchestrator.local import stack, triton
+from orchestrator.local.supervisor import Supervisor
 from tests.local import models, standin
 from tests.local.test_process import eventually, gone
 
@@ -43,6 +44,12 @@ def start(data_dir: Path, environment: dict[str, str], *more: str) -> subprocess
     )
 
 
+def announced(data_dir: Path) -> int | None:
+    """The process id of the stack that says it is ready."""
+    path = data_dir / "run.json"
+    return json.loads(path.read_text())["pid"] if path.exists() else None
+
+
 class Running:
     """A ready stack, and every process and shared memory file of it."""
 
@@ -54,8 +61,12 @@ class Running:
         self.part, _ = triton.part(Path("unused"), data_dir)
 
     def named(self, name: str) -> psutil.Process:
-        [found] = [process for process in self.processes if process.name() == name]
-        return found
+        """The process of that name; for "tether", Triton's."""
+        if name == "tether":
+            ids = [self.named("tritonserver").ppid()]
+        else:
+            ids = [process.pid for process in self.processes if process.name() == name]
+        return psutil.Process(*ids)
 
     def shared_memory(self) -> list[Path]:
         [pattern] = self.part.litter
@@ -74,7 +85,7 @@ class Running:
 def running(data_dir: Path, environment: dict[str, str], *more: str) -> Iterator[Running]:
     with start(data_dir, environment, *more) as top:
         try:
-            assert eventually((data_dir / "run.json").exists, within=30) or top.poll() is not None
+            assert eventually(lambda: announced(data_dir) == top.pid, within=30)
             yield Running(data_dir, top)
         finally:
             top.terminate()
@@ -119,8 +130,7 @@ def test_the_death_of_a_part_stops_it_with_a_reason(
     victim: str, tmp_path: Path, environment: dict[str, str]
 ) -> None:
     with running(tmp_path, environment, "--quiet") as up:
-        server = up.named("tritonserver") if victim == "tether" else up.named(victim)
-        (server.parent() if victim == "tether" else server).kill()
+        up.named(victim).kill()
         shown, _ = up.top.communicate(timeout=30)
         assert up.top.returncode == 1
         assert ("redis" if victim == "redis-server" else "triton") in shown
@@ -200,7 +210,7 @@ def test_without_a_triton_for_this_platform_the_api_encodes_itself(
     said: list[str] = []
     environment = {"MODEL_REPOSITORY": str(tmp_path), "DEFAULT_MODEL": "small"}
     monkeypatch.setattr(triton, "unavailable", lambda: "there is no wheel for it")
-    with stack.Supervisor(tmp_path) as supervisor:
+    with Supervisor(tmp_path) as supervisor:
         assert stack.start_triton(supervisor, environment, tmp_path, said.append) is None
     assert environment["TRITON_URL"] == ""
     assert said == ["No Triton: there is no wheel for it. The API encodes pictures itself."]

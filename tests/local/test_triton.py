@@ -1,5 +1,7 @@
 """The local Triton: a real server, a real client."""
 
+import importlib.metadata
+import importlib.util
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 import pytest
-import tritonclient.grpc as grpc
+from tritonclient import grpc
 from tritonclient.utils import InferenceServerException
 
 from orchestrator.local import triton
@@ -122,9 +124,9 @@ def test_every_element_type_passes_unchanged(client: grpc.InferenceServerClient)
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda feed: infer(client, "echo", feed), feeds))
     for feed, answer in zip(feeds, answers, strict=True):
-        for kind in kinds:
+        for kind, dtype in kinds.items():
             np.testing.assert_array_equal(answer[f"out_{kind}"], feed[f"in_{kind}"])
-            assert answer[f"out_{kind}"].dtype == kinds[kind]
+            assert answer[f"out_{kind}"].dtype == dtype
 
 
 def test_an_output_that_contradicts_the_configuration_is_an_error(
@@ -132,9 +134,11 @@ def test_an_output_that_contradicts_the_configuration_is_an_error(
 ) -> None:
     config = (repository / "liar" / "config.pbtxt").read_text()
     assert "model_warmup" in config  # so that it shows when loading, before anyone asks
-    with pytest.raises(PartFailed, match="config.pbtxt says float32") as failure:
-        with running_triton(repository, tmp_path, ["liar"]):
-            pass
+    with (
+        pytest.raises(PartFailed, match=r"config\.pbtxt says float32") as failure,
+        running_triton(repository, tmp_path, ["liar"]),
+    ):
+        pass
     assert str(tmp_path / "logs" / "triton.log") in str(failure.value)
 
 
@@ -167,8 +171,12 @@ def test_metrics_tell_what_it_did(addresses: TritonAddresses) -> None:
 
 
 def test_memory_does_not_grow_with_requests(client: grpc.InferenceServerClient) -> None:
-    server = [p for p in psutil.Process().children(recursive=True) if p.name() == "tritonserver"]
-    family = [process for top in server for process in [top, *top.children(recursive=True)]]
+    family = [
+        process
+        for process in psutil.Process().children(recursive=True)
+        if process.name() == "tritonserver" or "encoder_0_0" in process.cmdline()
+    ]
+    assert len(family) == 2
 
     def resident() -> int:
         return sum(int(process.memory_info().rss) for process in family)
@@ -199,13 +207,13 @@ def test_what_a_killed_server_left_is_swept_by_the_next_one(
 def test_where_it_cannot_run_the_reason_is_told(
     module: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    find = triton.importlib.util.find_spec
+    find = importlib.util.find_spec
     monkeypatch.setattr(
-        triton.importlib.util, "find_spec", lambda name: None if name == module else find(name)
+        importlib.util, "find_spec", lambda name: None if name == module else find(name)
     )
     assert "is not installed" in str(triton.unavailable())
 
 
 def test_numpy_2_is_refused_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(triton.importlib.metadata, "version", lambda _: "2.0.1")
+    monkeypatch.setattr(importlib.metadata, "version", lambda _: "2.0.1")
     assert "empty tensors" in str(triton.unavailable())
