@@ -7,26 +7,27 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator.local.console import Screen
-from orchestrator.local.lock import DataDirBusy
+from orchestrator.local.lock import DataDirError
 from orchestrator.local.process import PartFailed
-from orchestrator.local.stack import Addresses, Options, StackError, running
+from orchestrator.local.stack import Addresses, Options, StackError, configured, running
 from orchestrator.local.supervisor import Halted, silent
+from orchestrator.settings import Settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 if it was told to stop, 1 if it could not start or a part died."""
     chosen = parse(arguments)
     screen = Screen()
-    options = Options(chosen.data_dir, chosen.host, chosen.port)
+    options = Options(chosen.data_dir.expanduser(), chosen.host, chosen.port)
     echo = silent if chosen.quiet else screen.echo
     try:
         with running(options, echo, screen.say) as (addresses, supervisor):
             screen.say(summary(addresses))
             supervisor.wait()
             screen.say("Stopping …")
-    except Halted:
+    except (Halted, KeyboardInterrupt):
         screen.say("Stopped before it was ready.")
-    except (StackError, DataDirBusy, PartFailed) as error:
+    except (StackError, DataDirError, PartFailed) as error:
         screen.complain(str(error))
         return 1
     return 0
@@ -37,11 +38,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m orchestrator.local",
         description="Runs Triton, Redis and the API on this machine until Ctrl-C.",
     )
-    parser.add_argument("--host", default=os.environ.get("HOST", "127.0.0.1"))
+    settings = configured()
+    parser.add_argument("--host", default=settings.get("HOST", "127.0.0.1"))
     parser.add_argument(
         "--port",
         type=int,
-        default=int(os.environ.get("PORT", "8000")),
+        default=settings.get("PORT", str(Settings.model_fields["port"].default)),
         help="0 picks a free one (default: %(default)s)",
     )
     parser.add_argument(

@@ -29,5 +29,5 @@ class Screen:
     def _show(self, console: Console, text: Text) -> None:
         try:
             console.print(text)
-        except OSError:  # the terminal has gone; the parts still have to be stopped
-            console.quiet = True
+        except (OSError, SystemExit):  # nobody reads any more (rich exits on a broken pipe), but
+            console.quiet = True  # whoever calls has parts to look after

@@ -57,6 +57,7 @@ class Process:
         self.log = log
         self._echo = echo
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._file = RotatingLog(log)
         tether.sweep(part.litter)
         orders = {"grace": part.grace, "litter": list(part.litter), "hold": list(hold)}
         self._tether = subprocess.Popen(  # noqa: S603  # an argument list of ours, no shell
@@ -114,8 +115,7 @@ class Process:
         stream = self._tether.stdout
         if stream is None:
             return
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        with stream, contextlib.closing(RotatingLog(self.log)) as log:
+        with stream, contextlib.closing(self._file) as log:
             for raw in iter(lambda: stream.readline(LINE_BYTES), b""):
                 log.write(raw)
                 line = raw.decode(errors="replace").rstrip()
@@ -127,6 +127,7 @@ class RotatingLog:
     """A file of at most LOG_BYTES, and the one before it."""
 
     def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self._file = path.open("ab")
 

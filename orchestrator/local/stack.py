@@ -13,12 +13,15 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from dotenv import dotenv_values
+
 from orchestrator.local import redis, triton
 from orchestrator.local.lock import locked
 from orchestrator.local.network import answers, free_ports, is_free
 from orchestrator.local.process import Echo, Part
 from orchestrator.local.supervisor import Supervisor, silent
 from orchestrator.local.triton import TritonAddresses
+from orchestrator.settings import Settings
 
 Say = Callable[[str], None]
 Environment = dict[str, str]
@@ -54,30 +57,23 @@ def running(
 ) -> Iterator[tuple[Addresses, Supervisor]]:
     """A ready stack; leaving the context stops it. For the main thread: it listens to signals.
 
-    Raises StackError, DataDirBusy or PartFailed with a sentence to show, and Halted on a signal
+    Raises StackError, DataDirError or PartFailed with a sentence to show, and Halted on a signal
     before it was ready.
     """
     data_dir = options.data_dir
-    try:
-        with (
-            locked(data_dir) as lock,
-            Supervisor(data_dir / "logs", echo, hold=[lock]) as supervisor,
-            halted_by_signals(supervisor),
-        ):
+    with locked(data_dir) as lock:
+        supervisor = Supervisor(data_dir / "logs", echo, hold=[lock])
+        with halted_by_signals(supervisor), supervisor:
             (data_dir / "run.json").unlink(missing_ok=True)  # of a stack that was killed
             addresses = start(supervisor, options, say)
             with announced(data_dir / "run.json", addresses):
                 yield addresses, supervisor
-    except PermissionError as error:
-        raise StackError(
-            f"{error.filename} cannot be written. Choose another folder with --data-dir."
-        ) from error
 
 
 def start(supervisor: Supervisor, options: Options, say: Say) -> Addresses:
     """Starts every part in the order in which they need each other."""
     port = choose_port(options.host, options.port)
-    environment = {**state_below(options.data_dir), **os.environ}
+    environment = {**defaults(options.data_dir), **configured()}
     environment |= {"HOST": options.host, "PORT": str(port)}
     addresses = start_triton(supervisor, environment, options.data_dir, say)
     start_redis(supervisor, environment, options.data_dir, say)
@@ -90,12 +86,17 @@ def start(supervisor: Supervisor, options: Options, say: Say) -> Addresses:
     return Addresses(url, folder, os.getpid(), environment["REDIS_URL"], addresses)
 
 
-def state_below(data_dir: Path) -> Environment:
+def configured() -> Environment:
+    """What the environment and `.env` in the working directory say, read as the API reads it."""
+    return {k: v for k, v in {**dotenv_values(".env"), **os.environ}.items() if v is not None}
+
+
+def defaults(data_dir: Path) -> Environment:
     """The settings of a stack that keeps everything below `data_dir`."""
     folder = data_dir.resolve()
     return {
         "DATABASE_URL": f"sqlite:///{folder / 'quarry.db'}",
-        "DEFAULT_MODEL": "tiny",
+        "DEFAULT_MODEL": Settings.model_fields["default_model"].default,
         "MODEL_REPOSITORY": str(model_repository()),
         "RESULTS_DIR": str(folder / "results"),
         "UPLOAD_DIR": str(folder / "uploads"),
@@ -149,7 +150,7 @@ def api(environment: Mapping[str, str], url: str) -> Part:
         environment={**environment, "PYTHONUNBUFFERED": "1"},
         ready=lambda: answers(f"{url}/health/ready"),
         patience=120,
-        grace=15,
+        grace=35,  # it lets requests end for up to 30 s
         advice="The settings it was given are those of the environment and of '.env'; "
         "docs and .env.example say what each means.",
     )

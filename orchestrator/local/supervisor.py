@@ -1,5 +1,6 @@
 """Several parts as one: started in order, watched together, stopped in the reverse order."""
 
+import contextlib
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,18 +46,20 @@ class Supervisor:
         self._processes.append(process)
         process.await_ready(self._halted.is_set)
         self.check()
-        if self._halted.is_set():
-            raise Halted
 
     def check(self) -> None:
-        """Raises PartFailed if a part has ended."""
+        """Raises PartFailed if a part has ended, and Halted if everything shall."""
+        if self._halted.is_set():
+            raise Halted
         for process in self._processes:
             process.check()
 
     def wait(self) -> None:
         """Returns when halted; raises PartFailed as soon as a part ends."""
-        while not self._halted.wait(0.2):
-            self.check()
+        with contextlib.suppress(Halted):
+            while True:
+                self.check()
+                self._halted.wait(0.2)
 
     def halt(self) -> None:
         """Makes `start` raise Halted and `wait` return; for signal handlers."""

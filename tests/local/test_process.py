@@ -183,7 +183,7 @@ with Supervisor(Path(sys.argv[1])) as supervisor:
 
 
 def test_nothing_is_left_when_the_top_process_is_killed(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", TOP, tmp_path, STUBBORN]
+    command = [sys.executable, "-c", TOP, str(tmp_path), STUBBORN]
     with subprocess.Popen(command) as top:
         assert eventually(lambda: len(family()) == 6)  # the top, two tethers, two parts, a sleep
         processes = family()

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -121,6 +122,8 @@ def test_a_signal_stops_it_in_order(
 ) -> None:
     with running(tmp_path, environment, "--quiet") as up:
         up.top.send_signal(number)
+        time.sleep(0.3)
+        up.top.send_signal(number)  # impatience changes nothing
         assert up.top.wait(30) == 0
         assert up.nothing_is_left()
 
@@ -170,6 +173,16 @@ def test_a_second_stack_on_the_same_data_is_refused(
         assert second.returncode == 1
         assert f"(process {up.top.pid})" in shown
         assert up.top.poll() is None
+
+
+def test_a_data_directory_that_cannot_be_written_is_told(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    (tmp_path / "file").touch()
+    with start(tmp_path / "file" / "data", environment) as top:
+        shown, _ = top.communicate(timeout=10)
+    assert top.returncode == 1
+    assert "cannot be written" in shown
 
 
 def test_a_taken_port_is_told_before_anything_starts(

@@ -149,6 +149,9 @@ def test_models_are_loaded_and_unloaded_on_demand(client: grpc.InferenceServerCl
     assert client.is_model_ready("echo")
     with pytest.raises(InferenceServerException, match="missing"):
         client.load_model("missing")
+    with pytest.raises(InferenceServerException, match="warm-up 'zeros' failed"):
+        client.load_model("liar")
+    assert client.is_server_live()
 
 
 def test_it_listens_on_loopback_only(addresses: TritonAddresses) -> None:

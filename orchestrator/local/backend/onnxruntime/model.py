@@ -42,6 +42,8 @@ class TritonPythonModel:
             session_options(parameters, config["optimization"]),
             providers=providers(args, config["optimization"]),
         )
+        used = self.session.get_providers()
+        pb_utils.Logger.log_info(f"{args['model_instance_name']} runs on {', '.join(used)}")
         has = {entry.name for entry in self.session.get_inputs()}
         gives = {entry.name for entry in self.session.get_outputs()}
         if has != set(self.inputs) or not gives >= set(self.outputs):
@@ -142,7 +144,7 @@ def warmup_feed(sample: dict[str, Any], files: Path) -> Arrays:
         if file := entry.get("input_data_file"):
             one = np.fromfile(files / file, dtype).reshape(dims)
         elif entry.get("random_data"):
-            one = np.random.default_rng(0).random(dims).astype(dtype)
+            one = (np.random.default_rng(0).random(dims) * 100).astype(dtype)
         else:
             one = np.zeros(dims, dtype)
         feed[name] = np.stack([one] * sample["batch_size"]) if sample["batch_size"] else one
@@ -185,6 +187,7 @@ def providers(args: dict[str, str], optimization: dict[str, Any]) -> list[Any]:
     if "CUDAExecutionProvider" not in ort.get_available_providers():
         pb_utils.Logger.log_warn("onnxruntime has no CUDA here: this GPU instance runs on the CPU")
         return ["CPUExecutionProvider"]
+    ort.preload_dlls()  # CUDA's libraries may come from wheels
     options = {"device_id": args["model_instance_device_id"]}
     for accelerator in accelerators(optimization):
         if accelerator["name"] == "cuda":
