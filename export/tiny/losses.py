@@ -1,0 +1,37 @@
+"""Losses between several masks and several targets at once.
+
+Every sum over pixels that pairs an output with a target is a product of matrices, so all pairs
+together cost little more than one. Logits are [..., K, N], targets [..., J, N] with cover in 0..1.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+BACKGROUND_SHARE = 0.006
+"""Part of the picture that is added to an object's area, which bounds the smallest ones' weight."""
+
+
+def pair_losses(logits: Tensor, targets: Tensor) -> Tensor:
+    """[..., K, J]: cross entropy for each pixel of object, plus dice, of each output and target.
+
+    The entropy is divided by the object's own area, so that a wrong pixel costs a small object as
+    much as it costs its IoU.
+    """
+    columns = targets.transpose(-2, -1)
+    area = targets.sum(-1)[..., None, :]
+    entropy = functional.softplus(logits).sum(-1, keepdim=True) - logits @ columns
+    scaled = entropy / (1.5 * area + BACKGROUND_SHARE * logits.shape[-1])
+    probability = logits.sigmoid()
+    overlap = probability @ columns
+    dice = 1 - (2 * overlap + 1) / (probability.sum(-1, keepdim=True) + area + 1)
+    return scaled + dice
+
+
+@torch.no_grad()
+def pair_ious(logits: Tensor, targets: Tensor) -> Tensor:
+    """[..., K, J] IoU of each mask (logit > 0) and target (cover > 1/2); 0 for two empty ones."""
+    found, wanted = (logits > 0).float(), (targets > 0.5).float()
+    both = found @ wanted.transpose(-2, -1)
+    either = found.sum(-1, keepdim=True) + wanted.sum(-1)[..., None, :] - both
+    return both / either.clamp(min=1)

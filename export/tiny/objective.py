@@ -1,0 +1,236 @@
+"""What the training minimises: a dense objective for the encoder, SAM's own for the decoder."""
+
+from dataclasses import dataclass
+
+import torch
+from segment_anything.modeling import MaskDecoder, Sam
+from torch import Tensor, nn
+from torch.nn import functional
+
+from export.tiny import architecture
+from export.tiny.losses import pair_ious, pair_losses
+from export.tiny.samples import CELL
+
+DENSE_MAPS = 7
+"""Two kinds of border, four sides, object or not."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples side by side, as tensors; see `Sample` for each. Masks are float32 in 0..1."""
+
+    image: Tensor
+    shown: Tensor
+    points: Tensor
+    chains: Tensor
+    boxes: Tensor
+    boxed: Tensor
+    edges: Tensor
+    sides: Tensor
+    solid: Tensor
+
+
+class DenseHead(nn.Module):
+    """Training's own: reads borders and extents from the embedding, and a mask for any pixel.
+
+    A pixel's mask is the product of what the pixel asks for and what the decoder's own upscaling
+    makes of each place, which is how SAM's decoder makes masks too.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        channels = architecture.EMBEDDING_CHANNELS
+        self.maps = nn.Conv2d(channels, DENSE_MAPS * CELL * CELL, 1)
+        self.ask = nn.Sequential(
+            nn.Linear(channels, channels), nn.GELU(), nn.Linear(channels, channels // 4)
+        )
+
+    def forward(self, embedding: Tensor, points: Tensor, side: int) -> tuple[Tensor, Tensor]:
+        """Maps [B, 7, L, L] and what is asked for at K points, [B, 2 K, 32]: smallest, whole."""
+        maps = functional.pixel_shuffle(self.maps(embedding), CELL)
+        grid = (points[:, :, None] + 0.5) / side * 2 - 1
+        here = functional.grid_sample(embedding.float(), grid, align_corners=False)[..., 0]
+        asked: Tensor = self.ask(here.transpose(1, 2))
+        return maps, asked.view(len(points), 2 * points.shape[1], -1)
+
+
+def draw_masks(decoder: MaskDecoder, source: Tensor, vectors: Tensor) -> Tensor:
+    """Logits [N, Q, L, L] of Q vectors [N, Q, 32] on image tokens [N, h, w, 256].
+
+    The official upscaling: a transposed convolution of 2 x 2 with stride 2 is a matrix product for
+    each pixel, and nothing needs to be moved until there are but Q numbers left for each.
+    """
+    batch, height, width, channels = source.shape
+    first, norm, activation, second, last = decoder.output_upscaling
+    quarter, eighth = channels // 4, channels // 8
+    weight = first.weight.permute(0, 2, 3, 1).reshape(channels, 4 * quarter)
+    fine = functional.linear(source, weight.T, first.bias.repeat(4)).view(batch, -1, quarter)
+    fine = functional.layer_norm(fine, (quarter,), norm.weight, norm.bias, norm.eps)
+    weight = second.weight.permute(0, 2, 3, 1).reshape(quarter, 4 * eighth)
+    fine = functional.linear(activation(fine), weight.T, second.bias.repeat(4))
+    logits = last(fine).view(batch, -1, eighth) @ vectors.transpose(1, 2)
+    grid = logits.view(batch, height, width, 2, 2, 2, 2, -1)
+    return grid.permute(0, 7, 1, 3, 5, 2, 4, 6).reshape(batch, -1, height * 4, width * 4)
+
+
+def encode(sam: Sam, image: Tensor, shown: Tensor) -> Tensor:
+    """[B, 256, S/16, S/16] for uint8 [B, S, S, 3]; normalised, then zero outside `shown`."""
+    pixels = image.permute(0, 3, 1, 2).float()
+    normal = (pixels - sam.pixel_mean) / sam.pixel_std
+    place = torch.arange(image.shape[1], device=image.device)
+    inside = (place < shown[:, :1])[:, :, None] & (place < shown[:, 1:])[:, None]
+    embedding: Tensor = sam.image_encoder(normal * inside[:, None])
+    return embedding
+
+
+def dense_losses(sam: Sam, head: DenseHead, embedding: Tensor, batch: Batch) -> dict[str, Tensor]:
+    """The dense objective's terms, each one number."""
+    maps, asked = head(embedding, batch.points, batch.image.shape[1])
+    drawn = draw_masks(sam.mask_decoder, embedding.permute(0, 2, 3, 1), asked).float()
+    maps, logits = maps.float(), drawn.unflatten(1, (-1, 2))
+    pairs = pair_losses(logits.flatten(3), batch.chains.flatten(3))
+    real = (batch.chains[:, :, 0].sum((-2, -1)) > 0).float()
+    both = (pairs[..., 0, 0] + pairs[..., 1, 2]) / 2
+    grouped = (both * real).sum() / real.sum().clamp(min=1)
+    edges = functional.binary_cross_entropy_with_logits(maps[:, :2], batch.edges, pos_weight=maps.new_tensor(3.0))
+    apart = functional.smooth_l1_loss(maps[:, 2:6], batch.sides, beta=0.05, reduction="none")
+    sides = (apart * batch.solid[:, None]).sum() / (4 * batch.solid.sum()).clamp(min=1)
+    solid = functional.binary_cross_entropy_with_logits(maps[:, 6], batch.solid)
+    return {"grouped": grouped, "edges": edges, "sides": 10 * sides, "solid": 0.5 * solid}
+
+
+def decode(
+    sam: Sam, embedding: Tensor, sparse: Tensor, dense: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Low-res logits [B, P, 4, L, L] and predicted IoU [B, P, 4] for P prompts on each picture.
+
+    `sparse` is [B, P, tokens, 256] and `dense`, where there is a mask prompt, [B * P, 256, h, w].
+    The same sums as the official decoder, which takes one picture at a time.
+    """
+    decoder, prompts = sam.mask_decoder, sam.prompt_encoder
+    batch, count = sparse.shape[:2]
+    tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
+    tokens = torch.cat([tokens.expand(batch * count, -1, -1), sparse.flatten(0, 1)], dim=1)
+    if dense is None:
+        dense = prompts.no_mask_embed.weight[:, :, None, None]
+    source = embedding.repeat_interleave(count, dim=0) + dense
+    place = prompts.get_dense_pe().to(source.dtype)
+    states, source = decoder.transformer(source, place, tokens)
+    height, width = embedding.shape[-2:]
+    heads = decoder.output_hypernetworks_mlps
+    vectors = torch.stack([head(states[:, 1 + i]) for i, head in enumerate(heads)], dim=1)
+    logits = draw_masks(decoder, source.unflatten(1, (height, width)), vectors)
+    return (
+        logits.float().unflatten(0, (batch, count)),
+        decoder.iou_prediction_head(states[:, 0]).float().view(batch, count, -1),
+    )
+
+
+def embed_prompts(sam: Sam, points: Tensor, labels: Tensor, boxes: Tensor | None) -> Tensor:
+    """[N, tokens, 256] for points [N, n, 2], labels [N, n] and boxes [N, 4], as SAM embeds them."""
+    encoder = sam.prompt_encoder
+    if boxes is None:
+        embedded: Tensor = encoder._embed_points(points, labels, pad=True)
+        return embedded
+    if points.shape[1] == 0:
+        corners: Tensor = encoder._embed_boxes(boxes)
+        return corners
+    return torch.cat([encoder._embed_points(points, labels, pad=False), encoder._embed_boxes(boxes)], dim=1)
+
+
+def decoder_losses(
+    sam: Sam, embedding: Tensor, batch: Batch, *, points: int, boxes: int, correct: bool
+) -> dict[str, Tensor]:
+    """The decoder's terms for the first `points` points and `boxes` boxes of each picture.
+
+    With `correct` follows a round as SAM trains it: a click on what is wrong and the mask so far.
+    """
+    size = len(batch.image)
+    clicks = batch.points[:, :points].flatten(0, 1)[:, None]
+    ones = torch.ones(clicks.shape[:2], device=clicks.device)
+    frames = batch.boxes[:, :boxes].flatten(0, 1)
+    pointed = embed_prompts(sam, clicks, ones, None).view(size, points, 2, -1)
+    framed = embed_prompts(sam, clicks[:0].view(0, 0, 2), ones[:0], frames).view(size, boxes, 2, -1)
+    logits, predicted = decode(sam, embedding, torch.cat([pointed, framed], dim=1))
+    chains = batch.chains[:, :points]
+    asked = torch.cat([chains, batch.boxed[:, :boxes, None].expand(-1, -1, 3, -1, -1)], dim=1)
+    real = (asked[:, :, 0].sum((-2, -1)) > 0).float()
+    terms = _round(logits, predicted, asked, real, boxes)
+    if correct:
+        terms |= _correction(sam, embedding, batch, logits, asked, real, points)
+    return terms
+
+
+def _round(logits: Tensor, predicted: Tensor, asked: Tensor, real: Tensor, boxes: int) -> dict[str, Tensor]:
+    """Masks and IoU of the first round. Prompts are the points, then `boxes` boxes.
+
+    Outputs 1 to 3 are the smallest object, the one between and the whole; where there are but two,
+    the middle output may be either. Output 0, SAM's answer to clear prompts, is the whole for a
+    point, as soon as it comes closer to that than to a part.
+    """
+    points = logits.shape[1] - boxes
+    weight = real / real.sum().clamp(min=1)
+    pairs = pair_losses(logits.flatten(3), asked.flatten(3))
+    several = (pairs[:, :, 1, 0] + pairs[:, :, 2].amin(dim=2) + pairs[:, :, 3, 2]) / 3
+    single = torch.cat([0.3 * pairs[:, :points, 0].amin(dim=2), pairs[:, points:, 0, 0]], dim=1)
+    share = torch.ones_like(real)
+    share[:, points:] = 0.25  # a box says which object: the three outputs matter less
+    reached = pair_ious(logits.flatten(3), asked.flatten(3)).amax(dim=3)
+    error = (predicted - reached) ** 2
+    return {
+        "several": (several * share * weight).sum(),
+        "single": (single * weight).sum(),
+        "iou": (error.mean(dim=2) * weight).sum(),
+    }
+
+
+def _correction(
+    sam: Sam, embedding: Tensor, batch: Batch, logits: Tensor, asked: Tensor, real: Tensor, points: int
+) -> dict[str, Tensor]:
+    """A second round for all prompts: one more click, where the mask is wrong, and the mask itself."""
+    size, count = real.shape
+    with torch.no_grad():
+        wanted = asked[:, :, 2].flatten(0, 1)
+        errors = pair_losses(logits.flatten(3), asked[:, :, 2:].flatten(3))[..., 0]
+        errors[:, points:, 1:] = torch.inf  # a box has one answer
+        best = errors.argmin(dim=2)[:, :, None, None, None].expand(-1, -1, 1, *logits.shape[-2:])
+        shown = logits.gather(2, best).flatten(0, 1)
+        clicks, labels = _wrong_places(shown[:, 0], wanted)
+    first = batch.points[:, :points].flatten(0, 1)[:, None]
+    more = clicks.view(size, count, 1, 2)
+    kinds = labels.view(size, count, 1)
+    two = torch.cat([first, more[:, :points].flatten(0, 1)], dim=1)
+    two_labels = torch.cat([torch.ones_like(first[..., 0]), kinds[:, :points].flatten(0, 1)], dim=1)
+    pointed = embed_prompts(sam, two, two_labels, None).view(size, points, 3, -1)
+    framed = embed_prompts(
+        sam,
+        more[:, points:].flatten(0, 1),
+        kinds[:, points:].flatten(0, 1),
+        batch.boxes[:, : count - points].flatten(0, 1),
+    ).view(size, count - points, 3, -1)
+    dense = sam.prompt_encoder.mask_downscaling(shown.clamp(-32, 32))
+    again, predicted = decode(sam, embedding, torch.cat([pointed, framed], dim=1), dense)
+    weight = real / real.sum().clamp(min=1)
+    target = asked[:, :, 2:].flatten(3)
+    alone = again[:, :, :1].flatten(3)
+    loss = pair_losses(alone, target)[:, :, 0, 0]
+    reached = pair_ious(alone, target)[:, :, 0, 0]
+    return {
+        "corrected": (loss * weight).sum(),
+        "iou2": ((predicted[:, :, 0] - reached) ** 2 * weight).sum(),
+    }
+
+
+def _wrong_places(logits: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """A random wrong pixel of each mask: [N, 1, 2] x, y in the input and [N, 1] 1 missed, 0 spilt.
+
+    Where nothing is wrong, a pixel of the object.
+    """
+    rows = logits.shape[-1]
+    found, held = logits > 0, wanted > 0.5
+    wrong = (found != held).flatten(1)
+    chance = torch.where(wrong.any(dim=1, keepdim=True), wrong, held.flatten(1)).float() + 1e-9
+    pick = torch.multinomial(chance, 1)
+    label = held.flatten(1).gather(1, pick).float()
+    place = torch.stack([pick % rows, pick // rows], dim=-1).float() * CELL + CELL / 2
+    return place, label

@@ -1,0 +1,97 @@
+"""Scenes drawn ahead of the training, in files that the training maps into memory.
+
+`python -m export.tiny.pool FOLDER --count 12800 --workers 2` draws scenes 0..12799 in chunks of
+100; chunks that are there already are left alone, so an interrupted run goes on where it was.
+"""
+
+import argparse
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from export.tiny.scenes import Scene, scene
+
+CHUNK = 100
+SIDE = 384
+NO_NODE = -1
+"""Fills the rows of `parents` up to 256 entries."""
+
+
+def chunk_path(folder: Path, chunk: int) -> Path:
+    return folder / f"chunk-{chunk:05d}.npy"
+
+
+RECORD = np.dtype(
+    [
+        ("image", np.uint8, (SIDE, SIDE, 3)),
+        ("owners", np.uint8, (SIDE, SIDE)),
+        ("parents", np.int16, (256,)),
+        ("regions", np.bool_, (256,)),
+    ]
+)
+
+
+def draw_chunk(folder: Path, chunk: int) -> None:
+    """Draw one file of scenes, whole or not at all."""
+    path = chunk_path(folder, chunk)
+    if path.exists():
+        return
+    cv2.setNumThreads(1)
+    records = np.zeros(CHUNK, RECORD)
+    records["parents"] = NO_NODE
+    for row in range(CHUNK):
+        drawn = scene(chunk * CHUNK + row, SIDE)
+        records[row]["image"] = drawn.image
+        records[row]["owners"] = drawn.owners
+        records[row]["parents"][: len(drawn.parents)] = drawn.parents
+        records[row]["regions"][: len(drawn.regions)] = drawn.regions
+    unfinished = path.with_suffix(".unfinished")
+    with unfinished.open("wb") as file:
+        np.save(file, records)
+    unfinished.replace(path)
+
+
+class Pool:
+    """The chunks of a folder, as they are when it is opened or asked to look again."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._chunks: list[np.ndarray] = []
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take up chunks drawn since; they are numbered without gaps as far as they are used."""
+        while (path := chunk_path(self._folder, len(self._chunks))).exists():
+            self._chunks.append(np.load(path, mmap_mode="r"))
+
+    def __len__(self) -> int:
+        return len(self._chunks) * CHUNK
+
+    def __getitem__(self, index: int) -> Scene:
+        record = self._chunks[index // CHUNK][index % CHUNK]
+        nodes = int((record["parents"] != NO_NODE).sum())
+        return Scene(
+            image=np.array(record["image"]),
+            owners=np.array(record["owners"]),
+            parents=np.array(record["parents"][:nodes]),
+            regions=np.array(record["regions"][:nodes]),
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--count", type=int, default=12800)
+    parser.add_argument("--workers", type=int, default=2)
+    chosen = parser.parse_args()
+    chosen.folder.mkdir(parents=True, exist_ok=True)
+    chunks = range(-(-chosen.count // CHUNK))
+    with ProcessPoolExecutor(chosen.workers) as workers:
+        for chunk, _ in enumerate(workers.map(draw_chunk, [chosen.folder] * len(chunks), chunks)):
+            print(f"{(chunk + 1) * CHUNK} scenes", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,216 @@
+"""Trains tiny: `python -m export.tiny.train WORK --pool POOL`.
+
+Stops at any time and goes on from the last checkpoint in WORK, which it writes every few minutes.
+`--stop-after SECONDS` ends it early; `--export` writes the averaged weights into the package.
+"""
+
+import argparse
+import ctypes
+import json
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from segment_anything.modeling import Sam
+from torch import Tensor, nn
+
+from export.tiny import architecture, feed, start, weights
+from export.tiny.objective import Batch, DenseHead, decoder_losses, dense_losses, encode
+from export.tiny.stages import STAGES, Stage
+
+AVERAGE_OVER = 300
+"""Steps that the averaged weights reach back, fewer at a stage's start."""
+
+WARM_UP = 60
+DENSE_SHARE = 0.5
+"""Weight of the dense objective beside the decoder's."""
+
+TERM_WEIGHTS = {"iou": 3.0, "iou2": 1.0, "corrected": 0.7}
+
+
+@dataclass
+class State:
+    """All that a training is: a checkpoint holds this and nothing else is needed to go on."""
+
+    sam: Sam
+    head: DenseHead
+    optimiser: torch.optim.AdamW
+    average: dict[str, Tensor]
+    stage: int = 0
+    step: int = 0
+    seconds: float = 0.0
+
+
+def new_state(seed: int, stage: int, device: torch.device) -> State:
+    """Fresh weights at the side of this stage."""
+    sam = start.new_model(seed, STAGES[stage].side).to(device)
+    head = DenseHead().to(device)
+    return State(sam, head, _optimiser(sam, head), _copy(sam), stage)
+
+
+def _copy(sam: Sam) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in sam.state_dict().items()}
+
+
+def _optimiser(sam: Sam, head: nn.Module) -> torch.optim.AdamW:
+    """Decay for matrices; none for vectors, tables of positions and embeddings."""
+    matrices, rest = [], []
+    for name, parameter in [*sam.named_parameters(), *head.named_parameters()]:
+        plain = parameter.ndim < 2 or "pos" in name or "embed" in name or "token" in name
+        (rest if plain else matrices).append(parameter)
+    groups = [{"params": matrices, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.98), fused=True)
+
+
+def save(state: State, path: Path) -> None:
+    """Write the checkpoint; a crash leaves the old one or the new one."""
+    unfinished = path.with_suffix(".unfinished")
+    torch.save(
+        {
+            "sam": state.sam.state_dict(),
+            "head": state.head.state_dict(),
+            "optimiser": state.optimiser.state_dict(),
+            "average": state.average,
+            "place": (state.stage, state.step, state.seconds),
+            "random": torch.get_rng_state(),
+        },
+        unfinished,
+    )
+    unfinished.replace(path)
+
+
+def resume(path: Path, device: torch.device) -> State:
+    """The state that `save` wrote."""
+    held = torch.load(path, map_location=device, weights_only=True)
+    stage, step, seconds = held["place"]
+    state = new_state(0, stage, device)
+    state.sam.load_state_dict(held["sam"])
+    state.head.load_state_dict(held["head"])
+    state.optimiser.load_state_dict(held["optimiser"])
+    state.average = held["average"]
+    state.step, state.seconds = step, seconds
+    torch.set_rng_state(held["random"].cpu())
+    return state
+
+
+def next_stage(state: State, device: torch.device) -> State:
+    """The averaged weights at the next stage's side, with a fresh optimiser."""
+    stage = state.stage + 1
+    grown = new_state(0, stage, device)
+    grown.sam.load_state_dict(start.grow(state.average, STAGES[stage].side))
+    grown.head.load_state_dict(state.head.state_dict())
+    grown.average = _copy(grown.sam)
+    grown.seconds = state.seconds
+    return grown
+
+
+def rate(stage: Stage, step: int) -> float:
+    """The learning rate: a short rise, then half a cosine."""
+    first, last = stage.rates
+    along = min(1.0, step / stage.steps)
+    return min(1.0, (step + 1) / WARM_UP) * (last + (first - last) * (1 + math.cos(math.pi * along)) / 2)
+
+
+def train_step(state: State, stage: Stage, batch: Batch) -> dict[str, float]:
+    """One step of the optimiser. Returns the terms of the loss."""
+    device = batch.image.device
+    correct = bool(stage.correct_every) and state.step % stage.correct_every == 0
+    with torch.autocast(device.type, torch.bfloat16):
+        embedding = encode(state.sam, batch.image, batch.shown)
+        terms = {name: DENSE_SHARE * term for name, term in dense_losses(state.sam, state.head, embedding, batch).items()}
+        if stage.points:
+            found = decoder_losses(
+                state.sam, embedding, batch, points=stage.points, boxes=stage.boxes, correct=correct
+            )
+            terms |= {name: TERM_WEIGHTS.get(name, 1.0) * term for name, term in found.items()}
+    for group in state.optimiser.param_groups:
+        group["lr"] = rate(stage, state.step)
+    state.optimiser.zero_grad(set_to_none=True)
+    torch.stack(list(terms.values())).sum().backward()
+    parameters = [*state.sam.parameters(), *state.head.parameters()]
+    norm = nn.utils.clip_grad_norm_(parameters, 1.0)
+    state.optimiser.step()
+    share = 1 / min(AVERAGE_OVER, 1 + state.step / 2)
+    with torch.no_grad():
+        current = state.sam.state_dict()
+        names = [name for name in current if current[name].is_floating_point()]
+        torch._foreach_lerp_([state.average[n] for n in names], [current[n] for n in names], share)
+    state.step += 1
+    return {name: term.item() for name, term in terms.items()} | {"norm": norm.item()}
+
+
+def train(work: Path, pool: Path, chosen: argparse.Namespace) -> State:
+    """Go through the stages from wherever the checkpoint is."""
+    device = torch.device(chosen.device)
+    path = work / "checkpoint.pt"
+    state = resume(path, device) if path.exists() else new_state(chosen.seed, 0, device)
+    begun = saved = clock = time.monotonic()
+    while True:
+        stage = STAGES[state.stage]
+        seed = chosen.seed * 1000 + state.stage
+        kept: dict[str, float] = {}
+        for batch in feed.batches(pool, stage, seed, state.step, chosen.workers):
+            if state.step >= stage.steps:
+                break
+            terms = train_step(state, stage, feed.on_device(batch, device))
+            now = time.monotonic()
+            state.seconds += now - clock
+            kept = {n: kept.get(n, v) * 0.95 + v * 0.05 for n, v in terms.items()}
+            if state.step % chosen.report_every == 0:
+                _report(work, state, kept, now - clock)
+            clock = now
+            out_of_time = now - begun > chosen.stop_after
+            if now - saved > chosen.save_every or out_of_time:
+                save(state, path)
+                saved = now
+            if out_of_time:
+                return state
+        save(state, work / f"stage-{state.stage}.pt")
+        if state.stage + 1 == len(STAGES):
+            save(state, path)
+            return state
+        state = next_stage(state, device)
+        save(state, path)
+
+
+def _report(work: Path, state: State, terms: dict[str, float], seconds: float) -> None:
+    shown = " ".join(f"{name} {value:.3f}" for name, value in terms.items())
+    line = f"stage {state.stage} step {state.step} {state.seconds:.0f}s {seconds:.2f}s/step {shown}"
+    print(line, flush=True)
+    with (work / "log.jsonl").open("a") as log:
+        log.write(json.dumps({"stage": state.stage, "step": state.step, "seconds": state.seconds} | terms) + "\n")
+
+
+def keep_memory() -> None:
+    """Let the C library keep what is freed: handing pages back costs more than a step's sums."""
+    library = ctypes.CDLL(None)
+    trim, top_pad, most_mapped, most_arenas = -1, -2, -4, -8
+    for option, value in ((trim, 2**31 - 1), (top_pad, 2**28), (most_mapped, 0), (most_arenas, 1)):
+        library.mallopt(option, value)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("work", type=Path, help="folder of the checkpoint and the log")
+    parser.add_argument("--pool", type=Path, required=True, help="folder of scenes drawn ahead")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--stop-after", type=float, default=math.inf, metavar="SECONDS")
+    parser.add_argument("--save-every", type=float, default=180, metavar="SECONDS")
+    parser.add_argument("--report-every", type=int, default=20, metavar="STEPS")
+    parser.add_argument("--export", action="store_true", help="write the package's weights and end")
+    chosen = parser.parse_args()
+    chosen.work.mkdir(parents=True, exist_ok=True)
+    if chosen.export:
+        held = torch.load(chosen.work / "checkpoint.pt", map_location="cpu", weights_only=True)
+        weights.save(start.grow(held["average"], architecture.IMAGE_SIDE))
+        return
+    keep_memory()
+    train(chosen.work, chosen.pool, chosen)
+
+
+if __name__ == "__main__":
+    main()
