@@ -1,0 +1,60 @@
+# Everything a newcomer runs. `make help` lists it.
+SHELL := bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+RUNTIME ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
+
+.PHONY: help setup setup-dev demo run test lint format clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' \
+	  || { echo "Python 3.11 or 3.12 is needed, $$($(PYTHON) --version 2>&1) was found: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) \
+	  || { echo "A virtual environment could not be made; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@touch $@
+
+$(VENV)/.service: $(VENV)/.made pyproject.toml constraints.txt
+	@echo "Installing the service and the local stack (a minute or two) ..."
+	@$(PIP) install --progress-bar on -q -c constraints.txt -e '.[$(RUNTIME),local]' \
+	  || { echo "The installation failed: the lines above say why. Is a package index reachable?"; exit 1; }
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.service
+	@echo "Installing PyTorch and the tools for tests (a few minutes, 5 GB) ..."
+	@$(PIP) install --progress-bar on -q -c constraints.txt -e '.[$(RUNTIME),local,export,dev]' \
+	  || { echo "The installation failed: the lines above say why. Is a package index reachable?"; exit 1; }
+	@touch $@
+
+setup: $(VENV)/.service ## Make .venv with the service and the local stack
+setup-dev: $(VENV)/.dev ## The same, with PyTorch and the tools for tests
+
+demo: setup ## Start the whole stack, segment the bundled sample, stop
+	@$(BIN)/python -m orchestrator.local.demo
+
+run: setup ## Start the whole stack and keep it up until Ctrl-C
+	@$(BIN)/quarry up
+
+test: setup-dev ## All tests, against real parts, with coverage
+	@$(BIN)/python -m coverage erase
+	@$(BIN)/python -m coverage run -m pytest $(ARGS)
+	@$(BIN)/python -m coverage combine -q
+	@$(BIN)/python -m coverage report
+
+lint: setup-dev ## Format, style, security, types, floors
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: setup-dev ## Put the code into its form
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+clean: ## Remove what was made here, but for .venv
+	@rm -rf demo-output bench-output .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*

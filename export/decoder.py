@@ -1,0 +1,355 @@
+"""The official prompt encoder and mask decoder, rewritten as four small graphs with the same result.
+
+The official decoder projects all N image tokens again for every prompt. Here the work is split by how often it is
+needed, and products are reassociated so that nothing of size N is projected per prompt:
+
+- `ImageGraph`, once per picture: what every prompt shares (layer 0's keys, values and image-side queries).
+- `PromptGraph`, once per prompt: the two-way transformer, the predicted IoUs, the mask tokens' hyper-network vectors.
+- `MaskGraph`, once per surviving prompt: upscaling and the masks' low-res logits.
+- `MaskPromptGraph`, only for a mask given as a prompt: its dense embedding, which `ImageGraph` takes.
+
+With T prompt tokens and H heads, `q · (K x) = (q K) · x`: projections of the N tokens are folded into the T tokens'
+side, so the tokens `x` meet matrices of H·T columns. A term that is the same for all N keys cancels in the softmax
+over them and is left out. What is constant (positional parts) is computed here, in float64, and stored.
+
+Shapes: P prompts, T = 1 IoU + M mask + prompt tokens, N = h·w image tokens, E = 256 channels, H = 8 heads, C = 128.
+Source: segment_anything/modeling/{prompt_encoder,mask_decoder,transformer}.py; arXiv 2304.02643, figure 14.
+"""
+
+import math
+
+import torch
+from segment_anything.modeling import Sam
+from segment_anything.modeling.transformer import Attention, TwoWayAttentionBlock
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def _per_head(weight: Tensor, heads: int) -> Tensor:
+    """[C, E] projection rows to [H, C/H, E]."""
+    return weight.reshape(heads, -1, weight.shape[-1])
+
+
+class ImageGraph(nn.Module):
+    """Embedding + dense prompt → what all prompts of one picture share.
+
+    Inputs: `embedding` [E, h, w]; `dense` [E, h, w] of `MaskPromptGraph`, or zeros [E, 1, 1] without a mask prompt.
+    Outputs: `keys` [N, E]; `keys_k` [H, C/H, N], `keys_v` [H, N, C/H] (tokens look at the picture, layer 0);
+    `keys_q` [N, C] (the picture looks at tokens, layer 0), scaled.
+    """
+
+    no_mask: Tensor
+    wk: Tensor
+    wv: Tensor
+    bv: Tensor
+    wq: Tensor
+    position_k: Tensor
+    position_q: Tensor
+
+    def __init__(self, sam: Sam) -> None:
+        super().__init__()
+        layer: TwoWayAttentionBlock = sam.mask_decoder.transformer.layers[0]
+        to_image, to_token = layer.cross_attn_token_to_image, layer.cross_attn_image_to_token
+        self.heads: int = to_image.num_heads
+        scale = 1.0 / math.sqrt(to_token.internal_dim // to_token.num_heads)
+        self.register_buffer("no_mask", sam.prompt_encoder.no_mask_embed.weight.reshape(-1, 1, 1))
+        self.register_buffer("wk", to_image.k_proj.weight.T.contiguous())
+        self.register_buffer("wv", to_image.v_proj.weight.T.contiguous())
+        self.register_buffer("bv", to_image.v_proj.bias)
+        self.register_buffer("wq", (to_token.q_proj.weight.double().T * scale).float())
+        position = dense_position(sam)
+        self.register_buffer("position_k", (position @ to_image.k_proj.weight.double().T).float())
+        query = position @ to_token.q_proj.weight.double().T + to_token.q_proj.bias.double()
+        self.register_buffer("position_q", (query * scale).float())
+
+    def forward(self, embedding: Tensor, dense: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        keys = (embedding + self.no_mask + dense).flatten(1).transpose(0, 1)
+        keys_k = keys @ self.wk + self.position_k
+        keys_v = keys @ self.wv + self.bv
+        keys_q = keys @ self.wq + self.position_q
+        split = (keys.shape[0], self.heads, -1)
+        return (
+            keys,
+            keys_k.reshape(split).permute(1, 2, 0),
+            keys_v.reshape(split).permute(1, 0, 2),
+            keys_q,
+        )
+
+
+class PromptGraph(nn.Module):
+    """Prompts → predicted IoUs, hyper-network vectors and the transformed image tokens.
+
+    Inputs: `ImageGraph`'s outputs; `coords` float32 [P, K, 2], (x, y) in pixels of the model's S×S frame;
+    `labels` int32 [P, K]: 1 foreground, 0 background, 2/3 a box's corners, -1 padding.
+    Outputs: `iou` [P, M]; `hyper` [P, M, E/8]; `tokens` [P, N, E].
+    """
+
+    gaussian: Tensor
+    label_embedding: Tensor
+    output_tokens: Tensor
+
+    def __init__(self, sam: Sam) -> None:
+        super().__init__()
+        decoder, transformer = sam.mask_decoder, sam.mask_decoder.transformer
+        if transformer.depth != 2:
+            raise ValueError(f"a two-way transformer of depth 2 is expected, not {transformer.depth}")
+        encoder = sam.prompt_encoder
+        self.side: int = encoder.input_image_size[0]
+        self.register_buffer("gaussian", encoder.pe_layer.positional_encoding_gaussian_matrix)
+        embeddings = [encoder.not_a_point_embed, *encoder.point_embeddings]
+        self.register_buffer("label_embedding", torch.cat([e.weight for e in embeddings]))
+        outputs = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
+        self.register_buffer("output_tokens", outputs)
+        self.masks: int = decoder.num_mask_tokens
+        self.first = _FirstLayer(transformer.layers[0])
+        self.second = _SecondLayer(transformer.layers[1], dense_position(sam))
+        self.final = _FoldedLook(transformer.final_attn_token_to_image, dense_position(sam))
+        self.norm = transformer.norm_final_attn
+        self.iou_head = decoder.iou_prediction_head
+        self.hyper = _HyperNetworks(decoder.output_hypernetworks_mlps)
+
+    def forward(
+        self, keys: Tensor, keys_k: Tensor, keys_v: Tensor, keys_q: Tensor, coords: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        prompts = self._embed(coords, labels)
+        outputs = self.output_tokens.unsqueeze(0).expand(prompts.shape[0], -1, -1)
+        position = torch.cat([outputs, prompts], dim=1)
+        queries, picture = self.first(position, keys, keys_k, keys_v, keys_q)
+        queries, picture = self.second(queries, position, picture)
+        # Only the IoU and mask tokens are read, so only they look at the picture a last time.
+        count = 1 + self.masks
+        queries, position = queries[:, :count], position[:, :count]
+        queries = self.norm(queries + self.final(queries + position, picture))
+        return self.iou_head(queries[:, 0]), self.hyper(queries[:, 1:]), picture
+
+    def _embed(self, coords: Tensor, labels: Tensor) -> Tensor:
+        """PromptEncoder._embed_points and _embed_boxes in one: the label chooses what is added."""
+        angles = 2 * math.pi * ((2 * ((coords + 0.5) / self.side) - 1) @ self.gaussian)
+        encoding = torch.cat([angles.sin(), angles.cos()], dim=-1)
+        real = (labels >= 0).unsqueeze(-1).to(encoding.dtype)
+        added: Tensor = functional.embedding((labels + 1).long(), self.label_embedding)
+        return encoding * real + added
+
+
+class MaskGraph(nn.Module):
+    """Image tokens + hyper-network vectors → low-res logits.
+
+    Inputs: `tokens` [P, N, E] of `PromptGraph`; `hyper` [P, K, E/8], only those that are wanted.
+    Output: `logits` [P, K, 4h, 4w]. Both transposed convolutions have kernel = stride = 2, so each is one matrix
+    product per pixel; the pixels are put in their places once, at the end.
+    """
+
+    w1: Tensor
+    b1: Tensor
+    w2: Tensor
+    b2: Tensor
+
+    def __init__(self, sam: Sam) -> None:
+        super().__init__()
+        up1, norm, _, up2, _ = sam.mask_decoder.output_upscaling
+        self.size: tuple[int, int] = sam.prompt_encoder.image_embedding_size
+        self.mid: int = up1.out_channels
+        self.out: int = up2.out_channels
+        self.register_buffer("w1", up1.weight.permute(0, 2, 3, 1).reshape(up1.in_channels, -1).contiguous())
+        self.register_buffer("b1", up1.bias.repeat(4))
+        self.register_buffer("w2", up2.weight.permute(0, 2, 3, 1).reshape(up2.in_channels, -1).contiguous())
+        self.register_buffer("b2", up2.bias.repeat(4))
+        self.norm = nn.LayerNorm(self.mid, eps=norm.eps)
+        self.norm.weight, self.norm.bias = norm.weight, norm.bias
+
+    def forward(self, tokens: Tensor, hyper: Tensor) -> Tensor:
+        prompts, wanted = tokens.shape[0], hyper.shape[1]
+        height, width = self.size
+        once = (tokens @ self.w1 + self.b1).reshape(prompts, -1, self.mid)
+        once = functional.gelu(self.norm(once))
+        twice = functional.gelu(once @ self.w2 + self.b2).reshape(prompts, -1, self.out)
+        logits = hyper @ twice.transpose(1, 2)
+        # Rows run over (y, x, dy1, dx1, dy2, dx2).
+        logits = logits.reshape(prompts, wanted, height, width, 2, 2, 2, 2)
+        logits = logits.permute(0, 1, 2, 4, 6, 3, 5, 7)
+        return logits.reshape(prompts, wanted, 4 * height, 4 * width)
+
+
+class MaskPromptGraph(nn.Module):
+    """Low-res logits given as a prompt → what they add to the dense embedding of "no mask".
+
+    Input: `logits` [1, 4h, 4w]. Output: `dense` [E, h, w]. Source: PromptEncoder._embed_masks.
+    """
+
+    no_mask: Tensor
+
+    def __init__(self, sam: Sam) -> None:
+        super().__init__()
+        self.downscaling = sam.prompt_encoder.mask_downscaling
+        self.register_buffer("no_mask", sam.prompt_encoder.no_mask_embed.weight.reshape(-1, 1, 1))
+
+    def forward(self, logits: Tensor) -> Tensor:
+        dense: Tensor = self.downscaling(logits.unsqueeze(0))[0] - self.no_mask
+        return dense
+
+
+def dense_position(sam: Sam) -> Tensor:
+    """The picture's positional encoding, float64 [N, E]."""
+    position: Tensor = sam.prompt_encoder.get_dense_pe()[0].flatten(1).T.double()
+    return position
+
+
+class _FirstLayer(nn.Module):
+    """Layer 0: all prompts share the picture's side, so both cross attentions are small."""
+
+    def __init__(self, layer: TwoWayAttentionBlock) -> None:
+        super().__init__()
+        self.layer = layer
+        to_image: Attention = layer.cross_attn_token_to_image
+        self.heads: int = to_image.num_heads
+        self.scale = 1.0 / math.sqrt(to_image.internal_dim // self.heads)
+        self.answer = _FoldedAnswer(layer.cross_attn_image_to_token)
+
+    def forward(
+        self, position: Tensor, keys: Tensor, keys_k: Tensor, keys_v: Tensor, keys_q: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        layer = self.layer
+        queries = layer.norm1(layer.self_attn(q=position, k=position, v=position))
+        queries = layer.norm2(queries + self._look(queries + position, keys_k, keys_v))
+        queries = layer.norm3(queries + layer.mlp(queries))
+        blocks, values = self.answer(queries + position, queries)
+        attention = grouped_softmax(keys_q @ blocks, self.heads)
+        return queries, layer.norm4(keys + attention @ values)
+
+    def _look(self, queries: Tensor, keys_k: Tensor, keys_v: Tensor) -> Tensor:
+        attention = self.layer.cross_attn_token_to_image
+        prompts, tokens = queries.shape[:2]
+        projected = attention.q_proj(queries) * self.scale
+        # [H, P·T, C/H]: one product per head for all prompts.
+        projected = projected.reshape(prompts * tokens, self.heads, -1).transpose(0, 1)
+        seen = torch.softmax(projected @ keys_k, dim=-1) @ keys_v
+        seen = seen.transpose(0, 1).reshape(prompts, tokens, -1)
+        answer: Tensor = attention.out_proj(seen)
+        return answer
+
+
+class _SecondLayer(nn.Module):
+    """Layer 1: the picture's side differs per prompt, so its projections are folded into the tokens."""
+
+    wq: Tensor
+    position_q: Tensor
+
+    def __init__(self, layer: TwoWayAttentionBlock, position: Tensor) -> None:
+        super().__init__()
+        self.layer = layer
+        self.look = _FoldedLook(layer.cross_attn_token_to_image, position)
+        back: Attention = layer.cross_attn_image_to_token
+        self.heads: int = back.num_heads
+        self.answer = _FoldedAnswer(back)
+        scale = 1.0 / math.sqrt(back.internal_dim // self.heads)
+        self.register_buffer("wq", back.q_proj.weight * scale)
+        query = position @ back.q_proj.weight.double().T + back.q_proj.bias.double()
+        self.register_buffer("position_q", (query * scale).float())
+
+    def forward(self, queries: Tensor, position: Tensor, picture: Tensor) -> tuple[Tensor, Tensor]:
+        layer = self.layer
+        asked = queries + position
+        queries = layer.norm1(queries + layer.self_attn(q=asked, k=asked, v=queries))
+        queries = layer.norm2(queries + self.look(queries + position, picture))
+        queries = layer.norm3(queries + layer.mlp(queries))
+        blocks, values = self.answer(queries + position, queries)
+        # keys·(Wqᵀ k): [P, E, H·T] instead of projecting [P, N, E].
+        folded = self.wq.T @ blocks
+        attention = grouped_softmax(picture @ folded + self.position_q @ blocks, self.heads)
+        return queries, layer.norm4(picture + attention @ values)
+
+
+class _FoldedLook(nn.Module):
+    """Tokens look at the picture, with K, V and output projections folded into the tokens' side."""
+
+    wk: Tensor
+    position_k: Tensor
+    value_out: Tensor
+    bias: Tensor
+
+    def __init__(self, attention: Attention, position: Tensor) -> None:
+        super().__init__()
+        self.q_proj = attention.q_proj
+        self.heads: int = attention.num_heads
+        self.scale = 1.0 / math.sqrt(attention.internal_dim // self.heads)
+        self.register_buffer("wk", _per_head(attention.k_proj.weight, self.heads))
+        self.register_buffer("position_k", (position @ attention.k_proj.weight.double().T).float())
+        # Σₙ aₙ (xₙ Wv + bv) Wo + bo = (Σₙ aₙ xₙ) (Wv Wo) + (bv Wo + bo), as Σₙ aₙ = 1.
+        value = _per_head(attention.v_proj.weight.double(), self.heads).transpose(1, 2)
+        out = _per_head(attention.out_proj.weight.double().T, self.heads)
+        self.register_buffer("value_out", (value @ out).reshape(-1, out.shape[-1]).float())
+        bias = attention.v_proj.bias.double() @ attention.out_proj.weight.double().T
+        self.register_buffer("bias", (bias + attention.out_proj.bias.double()).float())
+
+    def forward(self, queries: Tensor, picture: Tensor) -> Tensor:
+        prompts, tokens = queries.shape[:2]
+        projected = self.q_proj(queries) * self.scale
+        projected = projected.reshape(prompts, tokens, self.heads, -1).transpose(1, 2)
+        folded = (projected @ self.wk).reshape(prompts, self.heads * tokens, -1)
+        scores = picture @ folded.transpose(1, 2) + self.position_k @ block_diagonal(projected)
+        seen = torch.softmax(scores.transpose(1, 2), dim=-1) @ picture
+        seen = seen.reshape(prompts, self.heads, tokens, -1).transpose(1, 2)
+        return seen.reshape(prompts, tokens, -1) @ self.value_out + self.bias
+
+
+class _FoldedAnswer(nn.Module):
+    """The tokens' side of the picture looking at tokens.
+
+    → `blocks` [P, C, H·T]: the projected keys, block-diagonal; `values` [P, H·T, E]: values with the output projection
+    folded in. An image token's attention weights over one head sum to 1, so the bias rides on head 0's values.
+    """
+
+    out: Tensor
+    bias: Tensor
+
+    def __init__(self, attention: Attention) -> None:
+        super().__init__()
+        self.k_proj, self.v_proj = attention.k_proj, attention.v_proj
+        self.heads: int = attention.num_heads
+        self.register_buffer("out", _per_head(attention.out_proj.weight.T.contiguous(), self.heads))
+        bias = torch.zeros(self.heads, 1, attention.out_proj.out_features)
+        bias[0, 0] = attention.out_proj.bias
+        self.register_buffer("bias", bias)
+
+    def forward(self, asked: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
+        prompts, tokens = queries.shape[:2]
+        split = (prompts, tokens, self.heads, -1)
+        keys = self.k_proj(asked).reshape(split).transpose(1, 2)
+        values = self.v_proj(queries).reshape(split).transpose(1, 2) @ self.out + self.bias
+        return block_diagonal(keys), values.reshape(prompts, self.heads * tokens, -1)
+
+
+class _HyperNetworks(nn.Module):
+    """All mask tokens' three-layer perceptrons as batched products."""
+
+    def __init__(self, mlps: nn.ModuleList) -> None:
+        super().__init__()
+        layers: list[list[nn.Linear]] = [list(mlp.layers) for mlp in mlps]  # type: ignore[arg-type]
+        self.depth = len(layers[0])
+        for depth in range(self.depth):
+            weight = torch.stack([mlp[depth].weight.T for mlp in layers])
+            bias = torch.stack([mlp[depth].bias for mlp in layers])
+            self.register_buffer(f"weight{depth}", weight)
+            self.register_buffer(f"bias{depth}", bias.unsqueeze(1))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        state = tokens.transpose(0, 1)  # [M, P, E]
+        for depth in range(self.depth):
+            state = state @ getattr(self, f"weight{depth}") + getattr(self, f"bias{depth}")
+            if depth < self.depth - 1:
+                state = functional.relu(state)
+        return state.transpose(0, 1)
+
+
+def block_diagonal(heads: Tensor) -> Tensor:
+    """[P, H, T, C/H] → [P, C, H·T] with head h's columns non-zero only in head h's rows."""
+    prompts, count, tokens, width = heads.shape
+    eye = torch.eye(count, dtype=heads.dtype).reshape(1, count, 1, count, 1)
+    spread = heads.permute(0, 3, 1, 2).unsqueeze(1) * eye
+    return spread.reshape(prompts, count * width, count * tokens)
+
+
+def grouped_softmax(scores: Tensor, heads: int) -> Tensor:
+    """Softmax over the tokens of each head: scores [P, N, H·T]."""
+    split = scores.reshape(scores.shape[0], scores.shape[1], heads, -1)
+    return torch.softmax(split, dim=-1).reshape(scores.shape)

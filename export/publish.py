@@ -1,0 +1,124 @@
+"""A variant's folder in the model repository: made beside it, measured, then renamed into place as a whole."""
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from segment_anything.modeling import Sam
+
+from export import graphs, measure, triton_config
+from export.errors import ExportError
+from orchestrator.domain.model import Manifest
+
+RESIZE = "Pillow bilinear, longest side to S, int(x + 0.5)"
+"""The preprocessing that is not in the graphs: it counts in the version."""
+
+LARGEST_DIFFERENCE = {"embedding": 1e-3, "predicted_iou": 1e-3, "logits": 1e-2}
+"""The gate: a graph further from PyTorch than this is not published."""
+
+_WHO_CAN_READ = 0o755  # mkdtemp makes 0700, and the server may be another user
+
+Report = Callable[[str], None]
+
+
+def publish(
+    sam: Sam,
+    variant: str,
+    repository: Path,
+    *,
+    checkpoint_sha256: str,
+    max_batch_size: int,
+    report: Report,
+) -> Manifest:
+    """Export `sam` to `repository/variant`; what was there before stays until the new folder is whole.
+
+    Raises `ExportError` where the repository cannot be written or a graph fails the gate; nothing half-written stays.
+    """
+    try:
+        repository.mkdir(parents=True, exist_ok=True)
+        # In the repository itself, so that the rename stays within one file system; Triton loads only what it is told.
+        folder = Path(tempfile.mkdtemp(prefix=f".{variant}-", dir=repository))
+    except OSError as exc:
+        raise ExportError(f"The model repository {repository} cannot be written: {exc.strerror}.") from exc
+    try:
+        folder.chmod(_WHO_CAN_READ)
+        version_folder = folder / "1"
+        for build in graphs.all_graphs(sam):
+            graph = build()
+            report(f"writing {graph.file}")
+            graphs.write(graph, version_folder)
+        report("comparing with PyTorch")
+        measured = measure.differences(sam, version_folder)
+        _gate(measured)
+        manifest = _manifest(sam, variant, version_folder, checkpoint_sha256, measured)
+        (version_folder / "manifest.json").write_text(json.dumps(asdict(manifest), indent=2) + "\n")
+        (folder / "config.pbtxt").write_text(_config(manifest, max_batch_size))
+        report(f"publishing {repository / variant}")
+        _swap(folder, repository / variant)
+    except OSError as exc:
+        raise ExportError(f"The model repository {repository} cannot be written: {exc.strerror or exc}.") from exc
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return manifest
+
+
+def _gate(measured: dict[str, float]) -> None:
+    for name, largest in LARGEST_DIFFERENCE.items():
+        # Written so that NaN fails too.
+        if not measured[name] <= largest:
+            raise ExportError(
+                f"The exported graphs differ from PyTorch by {measured[name]:.2g} in {name} (at most {largest:g} "
+                f"may be); nothing was published."
+            )
+
+
+def _manifest(sam: Sam, variant: str, folder: Path, checkpoint_sha256: str, measured: dict[str, float]) -> Manifest:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    digests = {}
+    for path in files:
+        with path.open("rb") as file:
+            digests[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+    version = hashlib.sha256(json.dumps([RESIZE, digests], sort_keys=True).encode()).hexdigest()[:16]
+    return Manifest(
+        variant=variant,
+        version=version,
+        image_side=sam.image_encoder.img_size,
+        precision="fp32",
+        mask_threshold=sam.mask_threshold,
+        checkpoint_sha256=checkpoint_sha256,
+        licence="MIT" if variant == "tiny" else "Apache-2.0",
+        graphs=digests,
+        measured=measured,
+    )
+
+
+def _config(manifest: Manifest, max_batch_size: int) -> str:
+    channels, grid, _ = manifest.embedding_shape
+    return triton_config.render(
+        triton_config.EncoderConfig(
+            name=manifest.variant,
+            version=manifest.version,
+            side=manifest.image_side,
+            channels=channels,
+            grid=grid,
+            max_batch_size=max_batch_size,
+        )
+    )
+
+
+def _swap(new: Path, place: Path) -> None:
+    """Put `new` where `place` is. A folder cannot be renamed onto a full one, so the old one steps aside first."""
+    old = new.with_name(f"{new.name}-old")
+    if place.exists():
+        place.rename(old)
+    try:
+        new.rename(place)
+    except OSError:
+        if old.exists():
+            old.rename(place)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

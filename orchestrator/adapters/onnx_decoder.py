@@ -1,0 +1,118 @@
+"""The decoder's graphs (see `export/decoder.py`) on ONNX Runtime."""
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from onnxruntime import OrtValue
+
+from orchestrator.adapters.onnx_graph import OnnxGraph, Slice
+from orchestrator.domain.errors import ModelMissing
+from orchestrator.domain.model import Manifest
+from orchestrator.usecases.ports import Float32
+
+CACHE_BYTES = 32 << 20
+"""Of image tokens that one call transforms on a CPU: about what its last cache holds."""
+
+MOST_PROMPTS = 64
+MASK_ROWS = 4
+"""Prompts upscaled by one run: their intermediate values stay in the CPU's caches."""
+
+
+class OnnxDecoders:
+    """Decoders by version, opened when first asked for."""
+
+    def __init__(self, repository: Path, threads: int) -> None:
+        self._repository = repository
+        self._threads = threads
+        self._decoders: dict[str, OnnxDecoder] = {}
+        self._lock = threading.Lock()
+
+    def get(self, model: Manifest) -> "OnnxDecoder":
+        with self._lock:
+            if model.version not in self._decoders:
+                folder = self._repository / model.variant / "1"
+                _must_be(model, folder)
+                self._decoders[model.version] = OnnxDecoder(folder / "decoder", model, self._threads)
+            return self._decoders[model.version]
+
+
+class OnnxDecoder:
+    """Without state between calls: every picture has a session of its own."""
+
+    def __init__(self, folder: Path, model: Manifest, threads: int) -> None:
+        self.image = OnnxGraph(folder / "image.onnx", threads)
+        self.prompt = OnnxGraph(folder / "prompt.onnx", threads)
+        self.mask = OnnxGraph(folder / "mask.onnx", threads)
+        self._mask_prompt = OnnxGraph(folder / "mask_prompt.onnx", threads)
+        self._channels = model.embedding_shape[0]
+        tokens = 4 * int(np.prod(model.embedding_shape))
+        self._prompts = max(1, min(MOST_PROMPTS, CACHE_BYTES // tokens))
+
+    @property
+    def prompts_at_once(self) -> int:
+        return MOST_PROMPTS if self.prompt.device == "cuda" else self._prompts
+
+    def open(self, embedding: Float32, mask_input: Float32 | None = None) -> "OnnxDecoderSession":
+        dense: Float32 | OrtValue = np.zeros((self._channels, 1, 1), np.float32)
+        if mask_input is not None:
+            dense = self._mask_prompt.run({"logits": mask_input[None]})["dense"]
+        return OnnxDecoderSession(self, self.image.run({"embedding": embedding, "dense": dense}))
+
+
+class OnnxDecoderSession:
+    def __init__(self, decoder: OnnxDecoder, shared: dict[str, OrtValue]) -> None:
+        self._decoder = decoder
+        self._shared = shared
+
+    def scores(self, coords: Float32, labels: NDArray[np.int32]) -> "OnnxScores":
+        inputs = {**self._shared, "coords": coords, "labels": labels}
+        return OnnxScores(self._decoder, self._decoder.prompt.run(inputs, host=("iou", "hyper")))
+
+
+class OnnxScores:
+    """Holds the prompts' image tokens, on the decoder's device, until it is dropped."""
+
+    def __init__(self, decoder: OnnxDecoder, answer: dict[str, OrtValue]) -> None:
+        self._decoder = decoder
+        self._answer = answer
+
+    @cached_property
+    def iou(self) -> Float32:
+        return np.asarray(self._answer["iou"].numpy(), np.float32)
+
+    def masks(self, keep: NDArray[np.bool_]) -> Float32:
+        hyper = self._answer["hyper"].numpy()
+        made: list[Float32] = []
+        for start, stop in _even_runs(keep.sum(axis=1), MASK_ROWS):
+            chosen = hyper[start:stop][keep[start:stop]].reshape(stop - start, -1, hyper.shape[2])
+            tokens = Slice(self._answer["tokens"], start, stop)
+            logits = self._decoder.mask.run({"tokens": tokens, "hyper": chosen}, host=("logits",))["logits"]
+            made.append(logits.numpy().reshape(-1, *logits.shape()[2:]))
+        return np.concatenate(made) if made else np.zeros((0, 0, 0), np.float32)
+
+
+def _even_runs(counts: NDArray[np.int64], longest: int) -> Iterator[tuple[int, int]]:
+    """Neighbours with the same count, none with 0, at most `longest` together: (start, stop)."""
+    start = 0
+    for stop in range(1, len(counts) + 1):
+        if stop == len(counts) or counts[stop] != counts[start] or stop - start == longest:
+            if counts[start]:
+                yield start, stop
+            start = stop
+
+
+def _must_be(model: Manifest, folder: Path) -> None:
+    """The files are those that the manifest names: nothing has replaced them since it was read."""
+    for name, digest in model.graphs.items():
+        if name.startswith("decoder/"):
+            path = folder / name
+            if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+                raise ModelMissing(
+                    f"{path} is not the file that the manifest of {model.variant} {model.version} names: "
+                    f"export the model again with python -m export {model.variant}."
+                )

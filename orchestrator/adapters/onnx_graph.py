@@ -1,0 +1,72 @@
+"""One ONNX file on ONNX Runtime, on the GPU where there is one, with its arrays staying where they are made."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from onnxruntime import OrtValue
+
+from orchestrator.domain.errors import Unavailable
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Rows `start` to `stop` of a tensor's first axis, without a copy."""
+
+    tensor: OrtValue
+    start: int
+    stop: int
+
+
+Input: TypeAlias = NDArray[np.float32] | NDArray[np.int32] | NDArray[np.uint8] | OrtValue | Slice
+
+
+def has_gpu() -> bool:
+    """Whether this ONNX Runtime was built with CUDA and finds it."""
+    return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+
+
+class OnnxGraph:
+    """A graph that threads may run at the same time. `threads`: of one run; further runs share them."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        # Threads that spin between two runs take the cores from Triton and from other requests.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        providers = ["CUDAExecutionProvider"] * has_gpu() + ["CPUExecutionProvider"]
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        except Exception as exc:  # ONNX Runtime's errors have no common class
+            raise Unavailable(f"The graph {path} cannot be opened: {exc}. Export the model again.") from exc
+        self.device = "cuda" if self._session.get_providers()[0].startswith("CUDA") else "cpu"
+        self._outputs = [output.name for output in self._session.get_outputs()]
+
+    def run(self, inputs: Mapping[str, Input], host: Sequence[str] = ()) -> dict[str, OrtValue]:
+        """All outputs by name, on the session's device; those named in `host` in this process's memory."""
+        binding = self._session.io_binding()
+        for name, value in inputs.items():
+            if isinstance(value, OrtValue):
+                binding.bind_ortvalue_input(name, value)
+            elif isinstance(value, Slice):
+                shape = value.tensor.shape()
+                row = int(np.prod(shape[1:])) * 4
+                binding.bind_input(
+                    name,
+                    self.device,
+                    0,
+                    np.float32,
+                    [value.stop - value.start, *shape[1:]],
+                    value.tensor.data_ptr() + value.start * row,
+                )
+            else:
+                binding.bind_cpu_input(name, np.ascontiguousarray(value))
+        for name in self._outputs:
+            binding.bind_output(name, "cpu" if name in host else self.device)
+        self._session.run_with_iobinding(binding)
+        return dict(zip(self._outputs, binding.get_outputs(), strict=True))

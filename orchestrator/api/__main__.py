@@ -1,0 +1,23 @@
+"""`python -m orchestrator.api`: the API on uvicorn."""
+
+import uvicorn
+
+from orchestrator.settings import Settings
+
+
+def main() -> None:
+    settings = Settings()
+    uvicorn.run(
+        "orchestrator.api.app:create",
+        factory=True,
+        host=settings.host,
+        port=settings.port,
+        workers=settings.workers,
+        log_level=settings.log_level.lower(),
+        server_header=False,
+        timeout_graceful_shutdown=30,
+    )
+
+
+if __name__ == "__main__":
+    main()

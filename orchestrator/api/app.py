@@ -1,0 +1,73 @@
+"""The HTTP edge."""
+
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from importlib.metadata import version
+from pathlib import Path
+
+import anyio
+from fastapi import Depends, FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.staticfiles import StaticFiles
+
+from orchestrator import bootstrap
+from orchestrator.api import errors
+from orchestrator.api.admission import FORM_BYTES, MOST_WAITING, THREADS_PER_CORE, Admission, BodyLimit
+from orchestrator.api.request_id import RequestId
+from orchestrator.api.routes import health, images, models, segment
+from orchestrator.bootstrap import Services
+from orchestrator.domain.errors import QuarryError
+from orchestrator.settings import Settings
+
+WEB = Path(__file__).parent.parent / "web"
+HEALTH_THREADS = 4
+
+_DESCRIPTION = """Cut objects out of pictures: Meta's Segment Anything on NVIDIA Triton.
+
+Requests are forms (`curl -F image=@car.jpg -F 'boxes=[[700,560,1510,1200]]' …/segment/box`); coordinates are pixels of
+the upright picture. Errors have one shape: `{"error", "detail", "request_id"}`."""
+
+
+def create() -> FastAPI:
+    """The application as uvicorn's factory: settings from the environment, real adapters."""
+    return build(bootstrap.services(Settings()))
+
+
+def build(services: Services) -> FastAPI:
+    """The application on given services."""
+    settings = services.settings
+    app = FastAPI(title="Image Quarry", version=version("image-quarry"), description=_DESCRIPTION, lifespan=_lifespan)
+    app.state.services = services
+    errors.install(app)
+    admitted = [Depends(Admission(MOST_WAITING))]
+    app.include_router(segment.router, dependencies=admitted)
+    app.include_router(images.router, dependencies=admitted)
+    app.include_router(models.router)
+    app.include_router(health.router)
+    app.mount("/", StaticFiles(directory=WEB, html=True))
+    app.add_middleware(BodyLimit, most=services.limits.max_bytes + FORM_BYTES)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=settings.cors_origins,
+        allow_methods=settings.cors_methods,
+        allow_headers=settings.cors_headers,
+    )
+    app.add_middleware(RequestId)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    services: Services = app.state.services
+    threads = anyio.to_thread.current_default_thread_limiter()
+    threads.total_tokens = THREADS_PER_CORE * services.settings.cores
+    app.state.health_threads = anyio.CapacityLimiter(HEALTH_THREADS)
+    threading.Thread(target=_warm, args=[services], name="warm-up", daemon=True).start()
+    yield
+
+
+def _warm(services: Services) -> None:
+    """Have the default model at hand before the first request; readiness says if that failed."""
+    with suppress(QuarryError):
+        services.models.require(services.settings.default_model)

@@ -1,0 +1,95 @@
+"""Errors at the edge: one table from our errors to HTTP, one JSON shape, for all of them."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from orchestrator.api.request_id import current_request_id
+from orchestrator.domain import errors
+
+log = logging.getLogger(__name__)
+
+
+class ErrorBody(BaseModel):
+    """What every error answers."""
+
+    error: str = Field(examples=["invalid_prompt"], description="A code for programs.")
+    detail: str = Field(examples=["A box is [x0, y0, x1, y1] with x0 < x1 and y0 < y1."])
+    request_id: str = Field(examples=["9f0c6f2b7d3e4a51"])
+
+
+@dataclass(frozen=True)
+class Row:
+    status: int
+    code: str
+
+
+TABLE: dict[type[errors.QuarryError], Row] = {
+    errors.InvalidPicture: Row(400, "invalid_picture"),
+    errors.InvalidPrompt: Row(400, "invalid_prompt"),
+    errors.NotFound: Row(404, "not_found"),
+    errors.ModelMissing: Row(409, "model_missing"),
+    errors.PictureTooLarge: Row(413, "too_large"),
+    errors.UnsupportedPicture: Row(415, "unsupported_picture"),
+    errors.Overloaded: Row(503, "overloaded"),
+    errors.ModelNotLoaded: Row(503, "unavailable"),
+    errors.Unavailable: Row(503, "unavailable"),
+    errors.DeadlineExceeded: Row(504, "deadline_exceeded"),
+    errors.StorageFull: Row(507, "storage_full"),
+}
+_CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 422: "invalid_request"}
+
+
+def respond(error: errors.QuarryError) -> JSONResponse:
+    row = TABLE[type(error)]
+    retry = {"Retry-After": str(error.retry_after)} if isinstance(error, errors.Unavailable) else {}
+    return _response(row.status, row.code, error.detail, retry)
+
+
+def responses(*kinds: type[errors.QuarryError]) -> dict[int | str, dict[str, Any]]:
+    """For a route's OpenAPI: what it may answer instead, besides 422 and 503."""
+    statuses = {TABLE[kind].status for kind in kinds} | {422, 503}
+    return {status: {"model": ErrorBody, "description": HTTPStatus(status).phrase} for status in sorted(statuses)}
+
+
+def install(app: FastAPI) -> None:
+    handlers: dict[type[Exception], Callable[[Request, Any], Awaitable[JSONResponse]]] = {
+        errors.QuarryError: _quarry,
+        RequestValidationError: _validation,
+        HTTPException: _http,
+        Exception: _fault,
+    }
+    for kind, handler in handlers.items():
+        app.add_exception_handler(kind, handler)
+
+
+async def _quarry(_: Request, exc: errors.QuarryError) -> JSONResponse:
+    return respond(exc)
+
+
+async def _validation(_: Request, exc: RequestValidationError) -> JSONResponse:
+    problems = [f"{'.'.join(map(str, error['loc'][1:]))}: {error['msg']}" for error in exc.errors()[:5]]
+    return _response(422, "invalid_request", "; ".join(problems))
+
+
+async def _http(_: Request, exc: HTTPException) -> JSONResponse:
+    code = _CODES.get(exc.status_code, "invalid_request")
+    return _response(exc.status_code, code, f"{exc.detail}.", dict(exc.headers or {}))
+
+
+async def _fault(request: Request, exc: Exception) -> JSONResponse:
+    log.error("%s %s failed", request.method, request.url.path, exc_info=exc)
+    return _response(500, "internal_error", "A fault of ours; its cause is in the log under this request id.")
+
+
+def _response(status: int, code: str, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    body = ErrorBody(error=code, detail=detail, request_id=current_request_id())
+    return JSONResponse(body.model_dump(), status, headers)

@@ -1,0 +1,135 @@
+"""The wire's shapes."""
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from orchestrator.domain.masks import Mask
+from orchestrator.usecases.models import ModelStatus
+from orchestrator.usecases.ports import StoredImage
+from orchestrator.usecases.segment import Segmentation
+
+
+class RleBody(BaseModel):
+    """COCO's run-length encoding, as pycocotools reads it."""
+
+    size: tuple[int, int] = Field(description="Height and width of the picture.", examples=[[853, 1280]])
+    counts: str = Field(examples=["[Qm05m01N2O1O0O2N1O00"])
+
+
+class MaskBody(BaseModel):
+    """The official automatic generator's record, by its own names."""
+
+    segmentation: RleBody
+    bbox: tuple[int, int, int, int] = Field(description="x, y, max x - min x, max y - min y.")
+    area: int = Field(description="Foreground pixels.")
+    predicted_iou: float
+    stability_score: float
+    point_coords: list[tuple[float, float]] = Field(description="The points that asked for it.")
+    crop_box: tuple[int, int, int, int] = Field(description="x, y, width, height of the crop it was found in.")
+
+
+class ImageBody(BaseModel):
+    id: str | None = Field(description="The image's id, if it was given by one.")
+    width: int
+    height: int
+
+
+class ModelBody(BaseModel):
+    name: str = Field(examples=["tiny"])
+    version: str = Field(description="Digest of graphs and preprocessing.", examples=["14511ef25811c8f2"])
+
+
+class SegmentationBody(BaseModel):
+    image: ImageBody
+    model: ModelBody
+    masks: list[MaskBody]
+    timings_ms: dict[str, float] = Field(examples=[{"prepare": 4.1, "encode": 61.0, "decode": 9.2, "total": 88.0}])
+    request_id: str
+
+
+class StoredImageBody(BaseModel):
+    id: str
+    width: int
+    height: int
+    bytes: int
+
+
+class ManifestBody(BaseModel):
+    """What the export wrote down."""
+
+    version: str
+    image_side: int = Field(description="Pixels of the longest side that the encoder sees.")
+    precision: str
+    licence: str
+    checkpoint_sha256: str
+    measured: dict[str, float] = Field(description="Largest differences from PyTorch.")
+    notice: str | None = None
+
+
+class ModelStatusBody(BaseModel):
+    name: str
+    state: Literal["loaded", "loading", "not_loaded", "missing", "outdated"]
+    manifest: ManifestBody | None
+
+
+class ModelsBody(BaseModel):
+    default: str
+    models: list[ModelStatusBody]
+
+
+class PartBody(BaseModel):
+    ok: bool
+    detail: str
+    milliseconds: float
+
+
+class HealthBody(BaseModel):
+    status: Literal["ok", "degraded"]
+    parts: dict[str, PartBody]
+
+
+_TINY_NOTICE = (
+    "Trained on drawn scenes alone, to start, to test and to show with. It is no replacement for the official "
+    "checkpoints: use vit_b, vit_l or vit_h for work."
+)
+
+
+def mask_body(mask: Mask) -> MaskBody:
+    segmentation = RleBody(size=mask.segmentation.size, counts=mask.segmentation.counts)
+    return MaskBody(**(vars(mask) | {"segmentation": segmentation, "point_coords": list(mask.point_coords)}))
+
+
+def segmentation_body(
+    answer: Segmentation, image_id: str | None, timings_ms: dict[str, float], request_id: str
+) -> SegmentationBody:
+    height, width = answer.size
+    return SegmentationBody(
+        image=ImageBody(id=image_id, width=width, height=height),
+        model=ModelBody(name=answer.model.variant, version=answer.model.version),
+        masks=[mask_body(mask) for mask in answer.masks],
+        timings_ms=timings_ms,
+        request_id=request_id,
+    )
+
+
+def stored_image_body(image: StoredImage) -> StoredImageBody:
+    return StoredImageBody(id=image.id, width=image.width, height=image.height, bytes=image.bytes)
+
+
+def model_status_body(status: ModelStatus) -> ModelStatusBody:
+    manifest = status.manifest
+    return ModelStatusBody(
+        name=status.name,
+        state=status.state,
+        manifest=manifest
+        and ManifestBody(
+            version=manifest.version,
+            image_side=manifest.image_side,
+            precision=manifest.precision,
+            licence=manifest.licence,
+            checkpoint_sha256=manifest.checkpoint_sha256,
+            measured=manifest.measured,
+            notice=_TINY_NOTICE if manifest.variant == "tiny" else None,
+        ),
+    )

@@ -1,0 +1,81 @@
+"""Builds the services: the one place that knows the settings and the adapters."""
+
+from dataclasses import dataclass
+
+from orchestrator.adapters import database
+from orchestrator.adapters.onnx_decoder import OnnxDecoders
+from orchestrator.adapters.onnx_encoder import OnnxEncoder
+from orchestrator.adapters.picture_files import FolderPictureFiles
+from orchestrator.adapters.repository import FileModelRepository
+from orchestrator.adapters.triton_encoder import TritonEncoder
+from orchestrator.domain.image import Limits
+from orchestrator.settings import Settings
+from orchestrator.usecases.health import Check, Health
+from orchestrator.usecases.images import Images
+from orchestrator.usecases.models import Models
+from orchestrator.usecases.ports import Encoder
+from orchestrator.usecases.segment import Segment
+
+
+@dataclass(frozen=True)
+class Engines:
+    """What segments a picture; needs no database."""
+
+    limits: Limits
+    encoder: Encoder
+    models: Models
+    segment: Segment
+
+
+@dataclass(frozen=True)
+class Services:
+    """What the API's routes call."""
+
+    settings: Settings
+    limits: Limits
+    models: Models
+    segment: Segment
+    images: Images
+    health: Health
+
+
+def engines(settings: Settings) -> Engines:
+    repository = FileModelRepository(settings.model_repository)
+    encoder: Encoder
+    if settings.triton_url:
+        encoder = TritonEncoder(settings.triton_url, settings.triton_timeout_seconds)
+    else:
+        encoder = OnnxEncoder(settings.model_repository, settings.cores)
+    models = Models(repository, encoder)
+    decoders = OnnxDecoders(settings.model_repository, settings.cores)
+    return Engines(limits(settings), encoder, models, Segment(models, encoder, decoders))
+
+
+def services(settings: Settings) -> Services:
+    """Brings the database's schema up to date first."""
+    parts = engines(settings)
+    engine = database.connect(settings.database_url.get_secret_value())
+    database.migrate(engine)
+    files = FolderPictureFiles(settings.upload_dir)
+    checks: dict[str, Check] = {
+        "encoder": parts.encoder.check,
+        "model": lambda: parts.models.verify(parts.models.manifest(settings.default_model)),
+        "database": lambda: database.check(engine),
+        "uploads": files.check,
+    }
+    return Services(
+        settings=settings,
+        limits=parts.limits,
+        models=parts.models,
+        segment=parts.segment,
+        images=Images(database.SqlImageRows(engine), files, parts.limits),
+        health=Health(checks),
+    )
+
+
+def limits(settings: Settings) -> Limits:
+    return Limits(
+        max_bytes=settings.max_image_size_mb * 2**20,
+        max_dimension=settings.max_image_dimension,
+        formats=tuple(settings.supported_image_formats),
+    )

@@ -1,0 +1,71 @@
+"""What can go wrong, in the service's own words. Nothing here knows HTTP: `api/errors.py` has the table to statuses.
+
+QuarryError
+├── InvalidPicture            decodable by nobody: truncated, empty, corrupt
+├── UnsupportedPicture        not a picture, or of a format or mode that is not served
+├── PictureTooLarge           more bytes or pixels than the limits allow
+├── InvalidPrompt             points, labels, boxes or masks that make no sense on this picture
+├── NotFound                  no such image, job or model name
+├── ModelMissing              a known model that the repository does not hold (yet)
+├── Unavailable               a part is away or still loading: try again
+│   ├── ModelNotLoaded        the encoder does not have the model at hand
+│   └── Overloaded            too much at once: try again
+├── DeadlineExceeded          it took longer than it may
+└── StorageFull               the disk has no room
+"""
+
+
+class QuarryError(Exception):
+    """`detail` is one sentence for the person who called: what is wrong and what to do."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class InvalidPicture(QuarryError):
+    pass
+
+
+class UnsupportedPicture(QuarryError):
+    pass
+
+
+class PictureTooLarge(QuarryError):
+    pass
+
+
+class InvalidPrompt(QuarryError):
+    pass
+
+
+class NotFound(QuarryError):
+    pass
+
+
+class ModelMissing(QuarryError):
+    pass
+
+
+class Unavailable(QuarryError):
+    """`retry_after`: seconds until another try is worth it."""
+
+    def __init__(self, detail: str, retry_after: int = 2) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
+class ModelNotLoaded(Unavailable):
+    pass
+
+
+class Overloaded(Unavailable):
+    pass
+
+
+class DeadlineExceeded(QuarryError):
+    pass
+
+
+class StorageFull(QuarryError):
+    pass

@@ -1,0 +1,57 @@
+"""The settings, read once from the environment (and `.env` in the working directory).
+
+Every name and default is listed in `.env.example`; a test keeps the two alike.
+"""
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+OFFICIAL_CHECKPOINTS = {
+    "vit_h": "https://dl.fbaipublicfiles.com/segment_anything/sam_vit_h_4b8939.pth",
+    "vit_l": "https://dl.fbaipublicfiles.com/segment_anything/sam_vit_l_0b3195.pth",
+    "vit_b": "https://dl.fbaipublicfiles.com/segment_anything/sam_vit_b_01ec64.pth",
+}
+
+
+class Settings(BaseSettings):
+    """One field per environment variable, of the same name in capitals."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)
+
+    # The server
+    app_name: str = "image-quarry-api"
+    host: str = "0.0.0.0"  # noqa: S104 - inside a container; the local stack hands over loopback
+    port: int = Field(8000, ge=0, le=65535)
+    workers: int = Field(1, ge=1)
+    cors_origins: list[str] = ["*"]
+    cors_methods: list[str] = ["*"]
+    cors_headers: list[str] = ["*"]
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+    debug: bool = False
+
+    # Models
+    default_model: str = "tiny"
+    model_repository: Path = Path("model_repository")
+    triton_url: str = ""  # host:port of Triton's gRPC; empty: encode in this process
+    triton_timeout_seconds: float = Field(60.0, gt=0)
+    model_cache_dir: Path = Path("./models")
+    sam_model_urls: dict[str, str] = OFFICIAL_CHECKPOINTS
+
+    # Pictures
+    max_image_size_mb: int = Field(50, ge=1)
+    max_image_dimension: int = Field(4096, ge=16)
+    supported_image_formats: list[str] = ["jpeg", "jpg", "png", "webp", "bmp", "tiff"]
+
+    # State
+    database_url: SecretStr = SecretStr("sqlite:///quarry.db")
+    upload_dir: Path = Path("./uploads")
+
+    @cached_property
+    def cores(self) -> int:
+        """Cores this process may use (containers and taskset included)."""
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

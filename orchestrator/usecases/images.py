@@ -1,0 +1,70 @@
+"""Pictures that are uploaded once and prompted many times."""
+
+import hashlib
+import secrets
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from orchestrator.domain import image as images
+from orchestrator.domain.errors import NotFound
+from orchestrator.domain.image import Limits
+from orchestrator.usecases.ports import ImageRows, PictureFiles, StoredImage
+
+Clock = Callable[[], datetime]
+
+
+class Images:
+    """An id is opaque and its owner's alone; equal content is stored once and goes when its last row goes."""
+
+    def __init__(
+        self,
+        rows: ImageRows,
+        files: PictureFiles,
+        limits: Limits,
+        clock: Clock = lambda: datetime.now(UTC),
+    ) -> None:
+        self._rows = rows
+        self._files = files
+        self._limits = limits
+        self._clock = clock
+
+    def add(self, data: bytes, owner: str) -> StoredImage:
+        """Check that it is a picture, and keep it. Raises what `image.decode` raises, and `StorageFull`."""
+        picture = images.decode(data, self._limits)
+        content = hashlib.sha256(data).hexdigest()
+        now = self._clock()
+        with self._rows.exclusive(content) as rows:
+            twin = rows.any()
+            stored = StoredImage(
+                id=secrets.token_urlsafe(16),
+                owner=owner,
+                content=content,
+                path=twin.path if twin else f"{now:%Y/%m/%d}/{content}",
+                width=picture.width,
+                height=picture.height,
+                bytes=len(data),
+                created_at=now,
+            )
+            if not twin:
+                self._files.write(stored.path, data)
+            rows.add(stored)
+        return stored
+
+    def get(self, image_id: str, owner: str) -> StoredImage:
+        """Raises `NotFound`, also for somebody else's."""
+        stored = self._rows.get(image_id)
+        if stored is None or stored.owner != owner:
+            raise NotFound("There is no image of this id; it may have been deleted. Upload it with POST /images.")
+        return stored
+
+    def read(self, image_id: str, owner: str) -> bytes:
+        """The bytes as they were uploaded. Raises `NotFound`."""
+        return self._files.read(self.get(image_id, owner).path)
+
+    def remove(self, image_id: str, owner: str) -> None:
+        """Raises `NotFound`."""
+        stored = self.get(image_id, owner)
+        with self._rows.exclusive(stored.content) as rows:
+            rows.remove(image_id)
+            if rows.any() is None:
+                self._files.remove(stored.path)

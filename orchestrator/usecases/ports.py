@@ -1,0 +1,122 @@
+"""What the use cases need from the outside, named for the need. The tools that meet it are in `adapters/`."""
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.domain.geometry import ModelInput
+from orchestrator.domain.model import Manifest
+
+Float32 = NDArray[np.float32]
+
+
+class ModelRepository(Protocol):
+    """The variants whose folders lie ready to be served."""
+
+    def names(self) -> Iterable[str]: ...
+
+    def manifest(self, name: str) -> Manifest:
+        """Raises `ModelMissing` if the repository does not hold it."""
+
+
+class Encoder(Protocol):
+    """Pictures → embeddings, by models that are loaded and unloaded on request."""
+
+    def encode(self, model: Manifest, picture: ModelInput) -> Float32:
+        """Embedding [E, S/16, S/16]. Raises `ModelNotLoaded`, `Unavailable`, `Overloaded`, `DeadlineExceeded`."""
+
+    def check(self) -> None:
+        """Raises `Unavailable` while nothing can be encoded."""
+
+    def loaded(self) -> dict[str, str]:
+        """Versions of the models that are ready, by name. Raises `Unavailable`."""
+
+    def load(self, name: str) -> None:
+        """Returns when the model is ready. Raises `Unavailable`."""
+
+    def unload(self, name: str) -> None:
+        """Returns when the model takes no new pictures. Raises `Unavailable`."""
+
+
+class Scores(Protocol):
+    """Prompts that were looked at, their masks not made yet."""
+
+    @property
+    def iou(self) -> Float32:
+        """Predicted IoUs [P, M]: column 0 of the single mask, 1… of the candidates for whole, part and subpart."""
+
+    def masks(self, keep: NDArray[np.bool_]) -> Float32:
+        """Low-res logits [K, S/4, S/4] of the K masks chosen by `keep` [P, M], row by row."""
+
+
+class DecoderSession(Protocol):
+    """One picture, ready for prompts."""
+
+    def scores(self, coords: Float32, labels: NDArray[np.int32]) -> Scores:
+        """Prompts as in `domain.prompts`: `coords` [P, K, 2] in the model's frame, `labels` [P, K]."""
+
+
+class Decoder(Protocol):
+    """Embedding and prompts → masks; hands over no big arrays before they are asked for."""
+
+    @property
+    def prompts_at_once(self) -> int:
+        """How many prompts of one call suit the machine's caches and memory."""
+
+    def open(self, embedding: Float32, mask_input: Float32 | None = None) -> DecoderSession:
+        """`mask_input`: low-res logits [S/4, S/4] of an earlier answer, as a further prompt for all that follow."""
+
+
+class Decoders(Protocol):
+    def get(self, model: Manifest) -> Decoder:
+        """The decoder of that very version. Raises `ModelMissing`."""
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """An uploaded picture. `id` opaque; `path` relative to the upload folder; `content` sha256 of the bytes."""
+
+    id: str
+    owner: str
+    content: str
+    path: str
+    width: int
+    height: int
+    bytes: int
+    created_at: datetime
+
+
+class ContentRows(Protocol):
+    """The rows of one content, nobody else's to change meanwhile."""
+
+    def any(self) -> StoredImage | None: ...
+
+    def add(self, image: StoredImage) -> None: ...
+
+    def remove(self, image_id: str) -> None: ...
+
+
+class ImageRows(Protocol):
+    """Who uploaded what."""
+
+    def get(self, image_id: str) -> StoredImage | None: ...
+
+    def exclusive(self, content: str) -> AbstractContextManager[ContentRows]:
+        """A transaction that no other on the same content runs beside: rows and file change together."""
+
+
+class PictureFiles(Protocol):
+    """Uploaded pictures' bytes, by relative path."""
+
+    def write(self, path: str, data: bytes) -> None:
+        """Whole or not at all. Raises `StorageFull`, `Unavailable`."""
+
+    def read(self, path: str) -> bytes:
+        """Raises `NotFound`."""
+
+    def remove(self, path: str) -> None: ...

@@ -1,0 +1,28 @@
+import threading
+import time
+
+from orchestrator.domain.errors import Unavailable
+from orchestrator.usecases.health import Health
+
+
+def away() -> None:
+    raise Unavailable("it is away")
+
+
+def test_each_part_is_reported_with_what_is_wrong() -> None:
+    parts = Health({"well": lambda: None, "ill": away}).parts(1.0)
+    assert parts["well"].ok
+    assert not parts["ill"].ok
+    assert parts["ill"].detail == "it is away"
+
+
+def test_a_part_that_hangs_does_not_hold_up_the_answer() -> None:
+    release = threading.Event()
+    health = Health({"well": lambda: None, "hung": lambda: release.wait(10) and None})
+    for _ in range(5):
+        started = time.monotonic()
+        parts = health.parts()
+        assert time.monotonic() - started < 1
+        assert not parts["hung"].ok
+    release.set()
+    assert health.parts(5.0)["well"].ok
