@@ -37,9 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m orchestrator.local.demo",
         description="Starts everything, segments the bundled sample, and stops everything.",
     )
-    parser.add_argument(
-        "--output", type=Path, default=Path("demo-output"), help="for pictures (%(default)s)"
-    )
+    parser.add_argument("--output", type=Path, default=Path("demo-output"), help="for pictures (%(default)s)")
     output: Path = parser.parse_args(arguments).output
     console = Console(highlight=False)
     try:
@@ -49,9 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.print("Stopped.")
         return 130
     except (StackError, DataDirError, PartFailed, DemoFailed, OSError) as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(
-            str(error), style="bold red", markup=False
-        )
+        Console(stderr=True, highlight=False, soft_wrap=True).print(str(error), style="bold red", markup=False)
         return 1
     return 0
 
@@ -86,9 +82,7 @@ def ask(url: str, fields: dict[str, str], picture: Path, table: Table) -> None:
 def post(url: str, fields: dict[str, str]) -> httpx.Response:
     try:
         with SAMPLE.open("rb") as sample:
-            response = httpx.post(
-                url, data=fields, files={"image": sample}, timeout=REQUEST_SECONDS, trust_env=False
-            )
+            response = httpx.post(url, data=fields, files={"image": sample}, timeout=REQUEST_SECONDS, trust_env=False)
         response.raise_for_status()
     except httpx.HTTPStatusError as error:
         raise DemoFailed(f"{url} answered {error.response.status_code}: {response.text}") from error

@@ -28,8 +28,7 @@ def locked(data_dir: Path) -> Iterator[int]:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise DataDirError(
-            f"{data_dir} cannot be written ({error.strerror}). Choose another folder with "
-            "--data-dir."
+            f"{data_dir} cannot be written ({error.strerror}). Choose another folder with --data-dir."
         ) from error
     try:
         deadline = time.monotonic() + LEFTOVERS_SECONDS

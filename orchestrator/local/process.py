@@ -60,8 +60,8 @@ class Process:
         self._file = RotatingLog(log)
         tether.sweep(part.litter)
         orders = {"grace": part.grace, "litter": list(part.litter), "hold": list(hold)}
-        self._tether = subprocess.Popen(  # noqa: S603  # an argument list of ours, no shell
-            [sys.executable, "-I", "-S", tether.__file__, json.dumps(orders), *part.command],
+        self._tether = subprocess.Popen(
+            [sys.executable, "-I", tether.__file__, json.dumps(orders), *part.command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -52,9 +52,7 @@ class Addresses:
 
 
 @contextmanager
-def running(
-    options: Options, echo: Echo = silent, say: Say = lambda _: None
-) -> Iterator[tuple[Addresses, Supervisor]]:
+def running(options: Options, echo: Echo = silent, say: Say = lambda _: None) -> Iterator[tuple[Addresses, Supervisor]]:
     """A ready stack; leaving the context stops it. For the main thread: it listens to signals.
 
     Raises StackError, DataDirError or PartFailed with a sentence to show, and Halted on a signal
@@ -109,9 +107,7 @@ def model_repository() -> Path:
     return here.resolve() if here.is_dir() else Path(__file__).parents[2] / "model_repository"
 
 
-def start_triton(
-    supervisor: Supervisor, environment: Environment, data_dir: Path, say: Say
-) -> TritonAddresses | None:
+def start_triton(supervisor: Supervisor, environment: Environment, data_dir: Path, say: Say) -> TritonAddresses | None:
     if "TRITON_URL" in environment:
         return None
     if reason := triton.unavailable():
@@ -174,7 +170,7 @@ def choose_port(host: str, port: int) -> int:
 
 def local_url(host: str, port: int) -> str:
     """How this machine reaches what listens on `host`."""
-    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # not bound here
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - not bound here
     return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
 
 

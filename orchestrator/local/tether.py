@@ -19,7 +19,6 @@ Where `prctl` is missing (macOS) orphans in sessions of their own are out of rea
 
 import contextlib
 import ctypes
-import glob
 import json
 import os
 import select
@@ -27,6 +26,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -53,7 +53,7 @@ def spawn(command: list[str]) -> int:
             os._exit(1)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and exec would keep that
-        os.execvp(command[0], command)  # noqa: S606  # an argument list of ours, no shell
+        os.execvp(command[0], command)  # noqa: S606 - an argument list of ours, no shell
     except OSError as error:
         os.write(2, f"{command[0]}: {error.strerror}\n".encode())
     os._exit(127)
@@ -104,22 +104,20 @@ def wait(child: int, events: int, grace: float) -> int:
 
 def kill_orphans() -> None:
     """Kills and collects what the command left behind; each death may hand over more orphans."""
-    path = f"/proc/self/task/{os.getpid()}/children"
+    listing = Path(f"/proc/self/task/{os.getpid()}/children")
     with contextlib.suppress(FileNotFoundError, ChildProcessError):
         while True:
-            with open(path, encoding="ascii") as listing:
-                orphans = [int(pid) for pid in listing.read().split()]
-            for pid in orphans:
-                os.kill(pid, signal.SIGKILL)
+            for pid in listing.read_text().split():
+                os.kill(int(pid), signal.SIGKILL)
             os.waitpid(-1, 0)
 
 
 def sweep(patterns: Sequence[str]) -> None:
     """Removes the files that match."""
     for pattern in patterns:
-        for path in glob.glob(pattern):
+        for path in Path("/").glob(pattern.lstrip("/")):
             with contextlib.suppress(OSError):
-                os.unlink(path)
+                path.unlink()
 
 
 def main() -> int:

@@ -15,7 +15,7 @@ from orchestrator.local.network import answers, free_ports
 from orchestrator.local.process import Part
 
 WHEEL = "pytriton"
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # where Linux keeps POSIX shared memory
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux keeps POSIX shared memory
 EXIT_SECONDS = 5
 BACKENDS = Path(__file__).with_name("backend")
 

@@ -26,7 +26,7 @@ class Api(http.server.BaseHTTPRequestHandler):
         given = {name: os.environ.get(name) for name in HANDED_OVER}
         self.wfile.write(json.dumps(given).encode())
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, *_: Any) -> None:
         print("answered", self.path, flush=True)
 
 

@@ -21,9 +21,7 @@ def on_terminal(environment: dict[str, str]) -> str:
 
 
 @pytest.mark.parametrize(("environment", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
-def test_lines_are_coloured_on_a_terminal_unless_asked_not_to(
-    environment: dict[str, str], coloured: bool
-) -> None:
+def test_lines_are_coloured_on_a_terminal_unless_asked_not_to(environment: dict[str, str], coloured: bool) -> None:
     shown = on_terminal(environment)
     assert ("\x1b[36m" in shown) == coloured
     assert "a [line]" in shown

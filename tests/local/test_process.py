@@ -131,9 +131,7 @@ GRANDCHILD = "import subprocess, time; subprocess.Popen(['sleep', '1000'], start
 
 
 @pytest.mark.parametrize("ending", ["", "; time.sleep(1000)"], ids=["ended", "running"])
-def test_what_a_part_started_in_a_session_of_its_own_ends_with_it(
-    ending: str, tmp_path: Path
-) -> None:
+def test_what_a_part_started_in_a_session_of_its_own_ends_with_it(ending: str, tmp_path: Path) -> None:
     found: list[psutil.Process] = []
 
     def ready() -> bool:

@@ -26,11 +26,7 @@ def test_it_answers_on_a_private_socket_and_on_no_port(tmp_path: Path) -> None:
         path = Path(url.removeprefix("unix://"))
         assert ask(url, "PING") == "+PONG\r\n"
         assert path.stat().st_mode & 0o077 == 0
-        [server] = [
-            child
-            for child in psutil.Process().children(recursive=True)
-            if child.name() == "redis-server"
-        ]
+        [server] = [child for child in psutil.Process().children(recursive=True) if child.name() == "redis-server"]
         assert server.net_connections("inet") == []
     assert not path.exists()
 
@@ -57,9 +53,7 @@ def test_a_data_directory_with_a_long_path_gets_a_shorter_socket(
     assert not Path(url.removeprefix("unix://")).exists()
 
 
-def test_a_short_folder_that_others_can_enter_is_not_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_short_folder_that_others_can_enter_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
     redis.private_folder().chmod(0o755)

@@ -30,9 +30,15 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def environment(repository: Path) -> dict[str, str]:
-    own = {"MODEL_REPOSITORY": str(repository), "DEFAULT_MODEL": "small", "PYTHONPATH": os.getcwd()}
+    own = {"MODEL_REPOSITORY": str(repository), "DEFAULT_MODEL": "small", "PYTHONPATH": str(Path.cwd())}
     others = {"TRITON_URL", "REDIS_URL", "DATABASE_URL", "HOST", "PORT"}
     return {k: v for k, v in os.environ.items() if k not in others} | own
+
+
+@pytest.fixture
+def without_triton(environment: dict[str, str]) -> dict[str, str]:
+    """For what does not depend on Triton: it starts in no time."""
+    return environment | {"TRITON_URL": "elsewhere:8001"}
 
 
 def start(data_dir: Path, environment: dict[str, str], *more: str) -> subprocess.Popen[str]:
@@ -107,6 +113,8 @@ def test_it_hands_its_addresses_to_the_api_and_announces_them(
         assert given["HOST"] == "127.0.0.1"
         assert up.addresses["api"].endswith(given["PORT"])
         up.top.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        up.top.send_signal(signal.SIGINT)  # impatience changes nothing
         shown, _ = up.top.communicate(timeout=30)
         assert up.top.returncode == 0
         assert up.nothing_is_left()
@@ -117,33 +125,25 @@ def test_it_hands_its_addresses_to_the_api_and_announces_them(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=["term", "hangup"])
-def test_a_signal_stops_it_in_order(
-    number: signal.Signals, tmp_path: Path, environment: dict[str, str]
-) -> None:
-    with running(tmp_path, environment, "--quiet") as up:
+def test_a_signal_stops_it_in_order(number: signal.Signals, tmp_path: Path, without_triton: dict[str, str]) -> None:
+    with running(tmp_path, without_triton, "--quiet") as up:
         up.top.send_signal(number)
-        time.sleep(0.3)
-        up.top.send_signal(number)  # impatience changes nothing
         assert up.top.wait(30) == 0
         assert up.nothing_is_left()
 
 
-@pytest.mark.parametrize("victim", ["tritonserver", "redis-server", "tether"])
-def test_the_death_of_a_part_stops_it_with_a_reason(
-    victim: str, tmp_path: Path, environment: dict[str, str]
-) -> None:
+@pytest.mark.parametrize("victim", ["tritonserver", "tether"])
+def test_the_death_of_a_part_stops_it_with_a_reason(victim: str, tmp_path: Path, environment: dict[str, str]) -> None:
     with running(tmp_path, environment, "--quiet") as up:
         up.named(victim).kill()
         shown, _ = up.top.communicate(timeout=30)
         assert up.top.returncode == 1
-        assert ("redis" if victim == "redis-server" else "triton") in shown
+        assert "triton ended by itself" in shown
         assert "killed by SIGKILL" in shown
         assert up.nothing_is_left()
 
 
-def test_nothing_is_left_when_it_is_killed_and_it_starts_again(
-    tmp_path: Path, environment: dict[str, str]
-) -> None:
+def test_nothing_is_left_when_it_is_killed_and_it_starts_again(tmp_path: Path, environment: dict[str, str]) -> None:
     with running(tmp_path, environment, "--quiet") as up:
         up.top.kill()
         up.top.wait()
@@ -164,20 +164,16 @@ def test_no_process_is_left_when_it_and_every_tether_are_killed_at_once(
         assert gone(up.processes)
 
 
-def test_a_second_stack_on_the_same_data_is_refused(
-    tmp_path: Path, environment: dict[str, str]
-) -> None:
-    with running(tmp_path, environment, "--quiet") as up:
-        with start(tmp_path, environment) as second:
+def test_a_second_stack_on_the_same_data_is_refused(tmp_path: Path, without_triton: dict[str, str]) -> None:
+    with running(tmp_path, without_triton, "--quiet") as up:
+        with start(tmp_path, without_triton) as second:
             shown, _ = second.communicate(timeout=10)
         assert second.returncode == 1
         assert f"(process {up.top.pid})" in shown
         assert up.top.poll() is None
 
 
-def test_a_data_directory_that_cannot_be_written_is_told(
-    tmp_path: Path, environment: dict[str, str]
-) -> None:
+def test_a_data_directory_that_cannot_be_written_is_told(tmp_path: Path, environment: dict[str, str]) -> None:
     (tmp_path / "file").touch()
     with start(tmp_path / "file" / "data", environment) as top:
         shown, _ = top.communicate(timeout=10)
@@ -185,9 +181,7 @@ def test_a_data_directory_that_cannot_be_written_is_told(
     assert "cannot be written" in shown
 
 
-def test_a_taken_port_is_told_before_anything_starts(
-    tmp_path: Path, environment: dict[str, str]
-) -> None:
+def test_a_taken_port_is_told_before_anything_starts(tmp_path: Path, environment: dict[str, str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         with start(tmp_path, environment, "--port", port) as top:
@@ -197,18 +191,14 @@ def test_a_taken_port_is_told_before_anything_starts(
     assert not (tmp_path / "logs").exists()
 
 
-def test_a_model_that_is_not_there_is_told_with_what_makes_it(
-    tmp_path: Path, environment: dict[str, str]
-) -> None:
+def test_a_model_that_is_not_there_is_told_with_what_makes_it(tmp_path: Path, environment: dict[str, str]) -> None:
     with start(tmp_path, environment | {"DEFAULT_MODEL": "vit_b"}) as top:
         shown, _ = top.communicate(timeout=10)
     assert top.returncode == 1
     assert "python -m export vit_b" in shown
 
 
-def test_servers_that_the_environment_names_are_not_started(
-    tmp_path: Path, environment: dict[str, str]
-) -> None:
+def test_servers_that_the_environment_names_are_not_started(tmp_path: Path, environment: dict[str, str]) -> None:
     named = {"TRITON_URL": "triton:8001", "REDIS_URL": "redis://r", "DATABASE_URL": "postgresql://"}
     with running(tmp_path, environment | named, "--quiet") as up:
         given = httpx.get(up.addresses["api"]).json()
@@ -233,7 +223,7 @@ def test_without_a_triton_for_this_platform_the_api_encodes_itself(
     ("host", "url"),
     [
         ("127.0.0.1", "http://127.0.0.1:80"),
-        ("0.0.0.0", "http://127.0.0.1:80"),  # noqa: S104  # a name for the test, nothing listens
+        ("0.0.0.0", "http://127.0.0.1:80"),  # noqa: S104 - a name for the test, nothing listens
         ("::", "http://[::1]:80"),
     ],
 )

@@ -35,9 +35,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def addresses(
-    repository: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[TritonAddresses]:
+def addresses(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonAddresses]:
     loaded = ["encoder", "patient", "echo"]
     with running_triton(repository, tmp_path_factory.mktemp("data"), loaded) as found:
         yield found
@@ -118,9 +116,7 @@ def test_a_request_that_fails_does_not_hurt_the_others_of_its_batch(
 def test_every_element_type_passes_unchanged(client: grpc.InferenceServerClient) -> None:
     random = np.random.default_rng(3)
     kinds = {"FP16": np.float16, "FP32": np.float32, "UINT8": np.uint8, "INT32": np.int32}
-    feeds = [
-        {f"in_{k}": (random.random(3) * 200).astype(t) for k, t in kinds.items()} for _ in range(4)
-    ]
+    feeds = [{f"in_{k}": (random.random(3) * 200).astype(t) for k, t in kinds.items()} for _ in range(4)]
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda feed: infer(client, "echo", feed), feeds))
     for feed, answer in zip(feeds, answers, strict=True):
@@ -129,9 +125,7 @@ def test_every_element_type_passes_unchanged(client: grpc.InferenceServerClient)
             assert answer[f"out_{kind}"].dtype == dtype
 
 
-def test_an_output_that_contradicts_the_configuration_is_an_error(
-    repository: Path, tmp_path: Path
-) -> None:
+def test_an_output_that_contradicts_the_configuration_is_an_error(repository: Path, tmp_path: Path) -> None:
     config = (repository / "liar" / "config.pbtxt").read_text()
     assert "model_warmup" in config  # so that it shows when loading, before anyone asks
     with (
@@ -195,9 +189,7 @@ def test_memory_does_not_grow_with_requests(client: grpc.InferenceServerClient) 
     assert resident() - before < 16 << 20
 
 
-def test_what_a_killed_server_left_is_swept_by_the_next_one(
-    repository: Path, tmp_path: Path
-) -> None:
+def test_what_a_killed_server_left_is_swept_by_the_next_one(repository: Path, tmp_path: Path) -> None:
     part, _ = triton.part(repository, tmp_path)
     [pattern] = part.litter
     left = Path(pattern.replace("*", "left-by-a-killed-server"))
@@ -207,13 +199,9 @@ def test_what_a_killed_server_left_is_swept_by_the_next_one(
 
 
 @pytest.mark.parametrize("module", ["pytriton", "onnxruntime"])
-def test_where_it_cannot_run_the_reason_is_told(
-    module: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_it_cannot_run_the_reason_is_told(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name == module else find(name)
-    )
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == module else find(name))
     assert "is not installed" in str(triton.unavailable())
 
 

@@ -57,9 +57,7 @@ class TritonPythonModel:
             try:
                 self.infer(warmup_feed(sample, folder.parent / "warmup"))
             except Exception as error:
-                raise pb_utils.TritonModelException(
-                    f"warm-up '{sample['name']}' failed: {error}"
-                ) from error
+                raise pb_utils.TritonModelException(f"warm-up '{sample['name']}' failed: {error}") from error
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """One response per request, in order; a request that fails does not hurt the others."""
@@ -71,7 +69,7 @@ class TritonPythonModel:
                 continue
             try:
                 arrays = self.read(request)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - it becomes this request's answer
                 responses[index] = failure(error, pb_utils.TritonError.INVALID_ARG)
                 continue
             # only what has the same shape can be one batch; without a batch axis, nothing can
@@ -99,10 +97,8 @@ class TritonPythonModel:
         try:
             if len(feeds) == 1:
                 return {next(iter(batch)): self.infer(feeds[0])}
-            whole = self.infer(
-                {name: np.concatenate([f[name] for f in feeds]) for name in feeds[0]}
-            )
-        except Exception as error:
+            whole = self.infer({name: np.concatenate([f[name] for f in feeds]) for name in feeds[0]})
+        except Exception as error:  # noqa: BLE001 - it becomes the answer of whoever caused it
             if len(feeds) == 1:
                 return {next(iter(batch)): error}
             return {i: r for i, feed in batch.items() for i, r in self.run({i: feed}).items()}
@@ -198,9 +194,7 @@ def providers(args: dict[str, str], optimization: dict[str, Any]) -> list[Any]:
 
 
 def accelerators(optimization: dict[str, Any]) -> Iterable[dict[str, Any]]:
-    found: list[dict[str, Any]] = optimization.get("execution_accelerators", {}).get(
-        "gpu_execution_accelerator", []
-    )
+    found: list[dict[str, Any]] = optimization.get("execution_accelerators", {}).get("gpu_execution_accelerator", [])
     return found
 
 
