@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import httpx
+import httpx2
 from rich.console import Console
 from rich.table import Table
 
@@ -79,14 +79,14 @@ def ask(url: str, fields: dict[str, str], picture: Path, table: Table) -> None:
     picture.write_bytes(post(url, fields | {"output": "overlay"}).content)
 
 
-def post(url: str, fields: dict[str, str]) -> httpx.Response:
+def post(url: str, fields: dict[str, str]) -> httpx2.Response:
     try:
         with SAMPLE.open("rb") as sample:
-            response = httpx.post(url, data=fields, files={"image": sample}, timeout=REQUEST_SECONDS, trust_env=False)
+            response = httpx2.post(url, data=fields, files={"image": sample}, timeout=REQUEST_SECONDS, trust_env=False)
         response.raise_for_status()
-    except httpx.HTTPStatusError as error:
+    except httpx2.HTTPStatusError as error:
         raise DemoFailed(f"{url} answered {error.response.status_code}: {response.text}") from error
-    except httpx.HTTPError as error:
+    except httpx2.HTTPError as error:
         raise DemoFailed(
             f"{url} did not answer within {REQUEST_SECONDS:.0f} s ({error}). If this machine is "
             "busy, try again; 'quarry up' shows what each part says."

@@ -3,7 +3,7 @@
 import socket
 from contextlib import ExitStack
 
-import httpx
+import httpx2
 
 
 def free_ports(count: int, host: str) -> list[int]:
@@ -28,8 +28,8 @@ def is_free(host: str, port: int) -> bool:
 def answers(url: str) -> bool:
     """Whether a GET of `url` is answered with 200."""
     try:
-        return httpx.get(url, timeout=2, trust_env=False).status_code == httpx.codes.OK
-    except httpx.HTTPError:
+        return httpx2.get(url, timeout=2, trust_env=False).status_code == httpx2.codes.OK
+    except httpx2.HTTPError:
         return False
 
 

@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -56,6 +55,7 @@ class Process:
         self.part = part
         self.log = log
         self._echo = echo
+        self._cleared = False
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._file = RotatingLog(log)
         tether.sweep(part.litter)
@@ -72,21 +72,12 @@ class Process:
         self._reader = threading.Thread(target=self._read, name=f"{part.name} log", daemon=True)
         self._reader.start()
 
-    def await_ready(self, halted: Callable[[], bool]) -> None:
-        """Returns when the part is ready, or `halted()` says that nobody waits any more."""
-        deadline = time.monotonic() + self.part.patience
-        while not halted() and not self.part.ready():
-            self.check()
-            if time.monotonic() > deadline:
-                raise self._failure(f"was not ready after {self.part.patience:.0f} s")
-            time.sleep(0.05)
-
     def check(self) -> None:
         """Raises PartFailed if the part has ended."""
         status = self._tether.poll()
         if status is not None:
-            self._sweep()
-            raise self._failure(f"ended by itself ({describe(status)})")
+            self._clear()
+            raise self.failure(f"ended by itself ({describe(status)})")
 
     def stop(self) -> None:
         """Ends the part and everything it started, within its grace and a little more."""
@@ -94,10 +85,19 @@ class Process:
             self._tether.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._tether.wait(self.part.grace + 5)
-        self._sweep()
+        self._clear()
 
-    def _sweep(self) -> None:
+    def failure(self, what: str) -> PartFailed:
+        """The error that says what happened, with the log's end and the part's advice."""
+        tail = "\n".join(f"    {line}" for line in self._tail) or "    (it wrote nothing)"
+        text = f"{self.part.name} {what}. Its last lines ({self.log}):\n{tail}"
+        return PartFailed(f"{text}\n{self.part.advice}" if self.part.advice else text)
+
+    def _clear(self) -> None:
         """Does the tether's work again, should it have been killed: its group has its number."""
+        if self._cleared:  # by now the number may be somebody else's
+            return
+        self._cleared = True
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._tether.pid, signal.SIGKILL)
         self._tether.wait()
@@ -105,11 +105,6 @@ class Process:
             self._tether.stdin.close()
         self._reader.join(5)
         tether.sweep(self.part.litter)
-
-    def _failure(self, what: str) -> PartFailed:
-        tail = "\n".join(f"    {line}" for line in self._tail) or "    (it wrote nothing)"
-        text = f"{self.part.name} {what}. Its last lines ({self.log}):\n{tail}"
-        return PartFailed(f"{text}\n{self.part.advice}" if self.part.advice else text)
 
     def _read(self) -> None:
         stream = self._tether.stdout

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -46,9 +45,9 @@ class Addresses:
     api: str
     data_dir: str
     pid: int
-    redis: str
+    redis: str | None
     triton: TritonAddresses | None
-    """None if it was not started here."""
+    """None, as for Redis, if it was not started here."""
 
 
 @contextmanager
@@ -73,15 +72,14 @@ def start(supervisor: Supervisor, options: Options, say: Say) -> Addresses:
     port = choose_port(options.host, options.port)
     environment = {**defaults(options.data_dir), **configured()}
     environment |= {"HOST": options.host, "PORT": str(port)}
-    addresses = start_triton(supervisor, environment, options.data_dir, say)
-    start_redis(supervisor, environment, options.data_dir, say)
+    triton_addresses = start_triton(supervisor, environment, options.data_dir, say)
+    redis_url = start_redis(supervisor, environment, options.data_dir, say)
     url = local_url(options.host, port)
     for service in SERVICES:
         part = service(environment, url)
         say(f"Starting {part.name} …")
         supervisor.start(part)
-    folder = str(options.data_dir.resolve())
-    return Addresses(url, folder, os.getpid(), environment["REDIS_URL"], addresses)
+    return Addresses(url, str(options.data_dir.resolve()), os.getpid(), redis_url, triton_addresses)
 
 
 def configured() -> Environment:
@@ -127,16 +125,18 @@ def start_triton(supervisor: Supervisor, environment: Environment, data_dir: Pat
     return addresses
 
 
-def start_redis(supervisor: Supervisor, environment: Environment, data_dir: Path, say: Say) -> None:
+def start_redis(supervisor: Supervisor, environment: Environment, data_dir: Path, say: Say) -> str | None:
     if "REDIS_URL" in environment:
-        return
+        return None
     if reason := redis.unavailable():
         say(f"No Redis: {reason}. Nothing can be queued.")
         environment["REDIS_URL"] = ""
-        return
+        return None
     say("Starting redis …")
-    part, environment["REDIS_URL"] = redis.part(data_dir)
+    part, url = redis.part(data_dir)
     supervisor.start(part)
+    environment["REDIS_URL"] = url
+    return url
 
 
 def api(environment: Mapping[str, str], url: str) -> Part:
@@ -189,9 +189,6 @@ def announced(path: Path, addresses: Addresses) -> Iterator[None]:
 @contextmanager
 def halted_by_signals(supervisor: Supervisor) -> Iterator[None]:
     """Ctrl-C, SIGTERM and a closed terminal halt; `nohup` keeps its meaning."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
     numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
     numbers = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
     before = {n: signal.signal(n, lambda *_: supervisor.halt()) for n in numbers}

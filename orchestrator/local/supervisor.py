@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -44,7 +45,12 @@ class Supervisor:
         """Returns when `part` is ready. Raises PartFailed, also for an older part, or Halted."""
         process = Process(part, self._logs / f"{part.name}.log", self._echo, self._hold)
         self._processes.append(process)
-        process.await_ready(self._halted.is_set)
+        deadline = time.monotonic() + part.patience
+        while not part.ready():
+            self.check()
+            if time.monotonic() > deadline:
+                raise process.failure(f"was not ready after {part.patience:.0f} s")
+            self._halted.wait(0.05)
         self.check()
 
     def check(self) -> None:

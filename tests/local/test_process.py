@@ -92,6 +92,15 @@ def test_waiting_ends_when_a_part_dies_and_names_the_signal(tmp_path: Path) -> N
             supervisor.wait()
 
 
+def test_a_part_that_dies_while_the_next_one_starts_is_noticed_at_once(tmp_path: Path) -> None:
+    begun = time.monotonic()
+    with Supervisor(tmp_path) as supervisor:
+        supervisor.start(Part("first", ["sleep", "0.5"], lambda: True))
+        with pytest.raises(PartFailed, match="first ended by itself"):
+            supervisor.start(Part("second", ["sleep", "1000"], lambda: False))
+    assert time.monotonic() - begun < 10
+
+
 def test_halting_ends_a_start_that_waits(tmp_path: Path) -> None:
     with Supervisor(tmp_path) as supervisor:
         supervisor.halt()

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
+import httpx2
 import psutil
 import pytest
 
@@ -80,7 +80,7 @@ class Running:
         return list(Path("/").glob(pattern.lstrip("/")))
 
     def nothing_is_left(self) -> bool:
-        socket_file = Path(self.addresses["redis"].removeprefix("unix://"))
+        socket_file = self.data_dir / "redis" / "redis.sock"
         return (
             gone([psutil.Process(self.top.pid)] if self.top.poll() is None else [])
             and gone(self.processes)
@@ -103,7 +103,7 @@ def test_it_hands_its_addresses_to_the_api_and_announces_them(
 ) -> None:
     with running(tmp_path, environment) as up:
         assert up.shared_memory()
-        given = httpx.get(up.addresses["api"]).json()
+        given = httpx2.get(up.addresses["api"]).json()
         assert given["TRITON_URL"] == up.addresses["triton"]["grpc"]
         assert given["REDIS_URL"] == up.addresses["redis"]
         assert given["DATABASE_URL"] == f"sqlite:///{tmp_path}/quarry.db"
@@ -201,9 +201,10 @@ def test_a_model_that_is_not_there_is_told_with_what_makes_it(tmp_path: Path, en
 def test_servers_that_the_environment_names_are_not_started(tmp_path: Path, environment: dict[str, str]) -> None:
     named = {"TRITON_URL": "triton:8001", "REDIS_URL": "redis://r", "DATABASE_URL": "postgresql://"}
     with running(tmp_path, environment | named, "--quiet") as up:
-        given = httpx.get(up.addresses["api"]).json()
+        given = httpx2.get(up.addresses["api"]).json()
         assert {name: given[name] for name in named} == named
         assert up.addresses["triton"] is None
+        assert up.addresses["redis"] is None
         assert {p.name() for p in up.processes}.isdisjoint({"tritonserver", "redis-server"})
 
 

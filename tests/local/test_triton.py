@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import numpy as np
 import numpy.typing as npt
 import psutil
@@ -163,7 +163,7 @@ def test_it_listens_on_loopback_only(addresses: TritonAddresses) -> None:
 
 
 def test_metrics_tell_what_it_did(addresses: TritonAddresses) -> None:
-    text = httpx.get(f"http://{addresses.metrics}/metrics").text
+    text = httpx2.get(f"http://{addresses.metrics}/metrics").text
     assert 'nv_inference_exec_count{model="patient"' in text
 
 
