@@ -17,6 +17,7 @@ from orchestrator.local import process
 from orchestrator.local.process import Part, PartFailed, describe
 from orchestrator.local.supervisor import Halted, Supervisor
 
+Family = Callable[[], list[psutil.Process]]
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(1000)"
 
 
@@ -25,9 +26,11 @@ def python(code: str, ready: Callable[[], bool] = lambda: True, grace: float = 1
     return Part("part", command, ready, advice="Mend it.", patience=10, grace=grace)
 
 
-def family() -> list[psutil.Process]:
-    """Every process below this one."""
-    return psutil.Process().children(recursive=True)
+@pytest.fixture
+def family() -> Family:
+    """Lists the processes below this one that the test started."""
+    before = psutil.Process().children(recursive=True)
+    return lambda: [child for child in psutil.Process().children(recursive=True) if child not in before]
 
 
 def gone(processes: list[psutil.Process], within: float = 15) -> bool:
@@ -66,7 +69,7 @@ def test_a_part_that_ends_while_starting_shows_its_last_lines_and_the_advice(
     assert (tmp_path / "part.log").read_text() == "no such thing\n"
 
 
-def test_a_part_that_is_never_ready_fails_within_its_patience(tmp_path: Path) -> None:
+def test_a_part_that_is_never_ready_fails_within_its_patience(tmp_path: Path, family: Family) -> None:
     part = Part("slow", ["sleep", "1000"], ready=lambda: False, patience=1)
     with (
         Supervisor(tmp_path) as supervisor,
@@ -101,7 +104,7 @@ def test_a_part_that_dies_while_the_next_one_starts_is_noticed_at_once(tmp_path:
     assert time.monotonic() - begun < 10
 
 
-def test_halting_ends_a_start_that_waits(tmp_path: Path) -> None:
+def test_halting_ends_a_start_that_waits(tmp_path: Path, family: Family) -> None:
     with Supervisor(tmp_path) as supervisor:
         supervisor.halt()
         with pytest.raises(Halted):
@@ -125,7 +128,7 @@ def test_parts_are_stopped_in_the_reverse_order(tmp_path: Path) -> None:
     assert order.read_text() == "cba"
 
 
-def test_a_part_that_ignores_sigterm_is_killed_after_its_grace(tmp_path: Path) -> None:
+def test_a_part_that_ignores_sigterm_is_killed_after_its_grace(tmp_path: Path, family: Family) -> None:
     log = tmp_path / "part.log"
     code = STUBBORN.replace("time.sleep", "print('deaf', flush=True); time.sleep")
     with Supervisor(tmp_path) as supervisor:
@@ -140,7 +143,7 @@ GRANDCHILD = "import subprocess, time; subprocess.Popen(['sleep', '1000'], start
 
 
 @pytest.mark.parametrize("ending", ["", "; time.sleep(1000)"], ids=["ended", "running"])
-def test_what_a_part_started_in_a_session_of_its_own_ends_with_it(ending: str, tmp_path: Path) -> None:
+def test_what_a_part_started_in_a_session_of_its_own_ends_with_it(ending: str, tmp_path: Path, family: Family) -> None:
     found: list[psutil.Process] = []
 
     def ready() -> bool:
@@ -152,7 +155,7 @@ def test_what_a_part_started_in_a_session_of_its_own_ends_with_it(ending: str, t
     assert gone(found or family(), within=0)
 
 
-def test_a_part_whose_tether_is_killed_dies_with_it(tmp_path: Path) -> None:
+def test_a_part_whose_tether_is_killed_dies_with_it(tmp_path: Path, family: Family) -> None:
     with Supervisor(tmp_path) as supervisor:
         child = "import subprocess, time; subprocess.Popen(['sleep', '1000']); time.sleep(1000)"
         supervisor.start(python(child, ready=lambda: len(family()) == 3))
@@ -189,7 +192,7 @@ with Supervisor(Path(sys.argv[1])) as supervisor:
 """
 
 
-def test_nothing_is_left_when_the_top_process_is_killed(tmp_path: Path) -> None:
+def test_nothing_is_left_when_the_top_process_is_killed(tmp_path: Path, family: Family) -> None:
     command = [sys.executable, "-c", TOP, str(tmp_path), STUBBORN]
     with subprocess.Popen(command) as top:
         assert eventually(lambda: len(family()) == 6)  # the top, two tethers, two parts, a sleep

@@ -26,7 +26,8 @@ def test_it_answers_on_a_private_socket_and_on_no_port(tmp_path: Path) -> None:
         path = Path(url.removeprefix("unix://"))
         assert ask(url, "PING") == "+PONG\r\n"
         assert path.stat().st_mode & 0o077 == 0
-        [server] = [child for child in psutil.Process().children(recursive=True) if child.name() == "redis-server"]
+        children = psutil.Process().children(recursive=True)
+        [server] = [child for child in children if f"unixsocket:{path}" in " ".join(child.cmdline())]
         assert server.net_connections("inet") == []
     assert not path.exists()
 

@@ -20,6 +20,8 @@ from orchestrator.local.supervisor import Supervisor
 from tests.local import models, standin
 from tests.local.test_process import eventually, gone
 
+ROOT = Path(__file__).parents[2]
+
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -30,8 +32,9 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def environment(repository: Path) -> dict[str, str]:
-    own = {"MODEL_REPOSITORY": str(repository), "DEFAULT_MODEL": "small", "PYTHONPATH": str(Path.cwd())}
-    others = {"TRITON_URL", "REDIS_URL", "DATABASE_URL", "HOST", "PORT"}
+    """Nothing of the project's from this shell, and no `.env`: the stack runs elsewhere."""
+    own = {"MODEL_REPOSITORY": str(repository), "DEFAULT_MODEL": "small", "PYTHONPATH": str(ROOT)}
+    others = {*standin.HANDED_OVER} - {*own}
     return {k: v for k, v in os.environ.items() if k not in others} | own
 
 
@@ -44,6 +47,7 @@ def without_triton(environment: dict[str, str]) -> dict[str, str]:
 def start(data_dir: Path, environment: dict[str, str], *more: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, standin.__file__, "--data-dir", data_dir, "--port", "0", *more],
+        cwd="/",
         env=environment,
         text=True,
         stdout=subprocess.PIPE,

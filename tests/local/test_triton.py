@@ -70,6 +70,16 @@ def pictures(count: int) -> list[Arrays]:
     ]
 
 
+def server(addresses: TritonAddresses) -> psutil.Process:
+    port = f"--http-port={addresses.http.split(':')[1]}"
+    [found] = [
+        child
+        for child in psutil.Process().children(recursive=True)
+        if child.name() == "tritonserver" and port in child.cmdline()
+    ]
+    return found
+
+
 def counts(client: grpc.InferenceServerClient, model: str) -> tuple[int, int]:
     """Inferences and executions so far."""
     [statistics] = client.get_inference_statistics(model).model_stats
@@ -150,16 +160,11 @@ def test_models_are_loaded_and_unloaded_on_demand(client: grpc.InferenceServerCl
 
 def test_it_listens_on_loopback_only(addresses: TritonAddresses) -> None:
     listening = {
-        (connection.laddr.ip.removeprefix("::ffff:"), connection.laddr.port)
-        for child in psutil.Process().children(recursive=True)
-        if child.name() == "tritonserver"
-        for connection in child.net_connections("inet")
+        (connection.laddr.ip.removeprefix("::ffff:"), str(connection.laddr.port))
+        for connection in server(addresses).net_connections("inet")
         if connection.status == psutil.CONN_LISTEN
     }
-    hosts = {ip for ip, _ in listening}
-    ports = {str(port) for _, port in listening}
-    assert hosts == {"127.0.0.1"}
-    assert ports == {address.split(":")[1] for address in vars(addresses).values()}
+    assert listening == {tuple(address.split(":")) for address in vars(addresses).values()}
 
 
 def test_metrics_tell_what_it_did(addresses: TritonAddresses) -> None:
@@ -167,12 +172,9 @@ def test_metrics_tell_what_it_did(addresses: TritonAddresses) -> None:
     assert 'nv_inference_exec_count{model="patient"' in text
 
 
-def test_memory_does_not_grow_with_requests(client: grpc.InferenceServerClient) -> None:
-    family = [
-        process
-        for process in psutil.Process().children(recursive=True)
-        if process.name() == "tritonserver" or "encoder_0_0" in process.cmdline()
-    ]
+def test_memory_does_not_grow_with_requests(addresses: TritonAddresses, client: grpc.InferenceServerClient) -> None:
+    top = server(addresses)
+    family = [top, *(stub for stub in top.children() if "encoder_0_0" in stub.cmdline())]
     assert len(family) == 2
 
     def resident() -> int:
