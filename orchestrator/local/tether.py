@@ -14,7 +14,10 @@ starter ends, `kill -9` included.
 - Then the files the command may leave behind (`litter`, glob patterns) are removed. Until then the
   file descriptors in `hold` (the data directory's lock) stay open.
 
-Where `prctl` is missing (macOS) orphans in sessions of their own are out of reach.
+If starter and tether are killed in the same moment, the kernel still kills the command; what that one
+started has to notice by itself (Triton's stubs do), and the next start removes the litter. Where
+`prctl` is missing (macOS) the same goes for a killed tether alone, and orphans in sessions of their
+own are out of reach. A starter that forks without exec hands the lifeline on to the fork.
 """
 
 import contextlib

@@ -1,6 +1,5 @@
 """Parts as processes: readiness, failure, and that nothing of them is left."""
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -16,8 +15,8 @@ import pytest
 from orchestrator.local import process
 from orchestrator.local.process import Part, PartFailed, describe
 from orchestrator.local.supervisor import Halted, Supervisor
+from tests.local.processes import Family, eventually, gone
 
-Family = Callable[[], list[psutil.Process]]
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(1000)"
 
 
@@ -26,35 +25,8 @@ def python(code: str, ready: Callable[[], bool] = lambda: True, grace: float = 1
     return Part("part", command, ready, advice="Mend it.", patience=10, grace=grace)
 
 
-@pytest.fixture
-def family() -> Family:
-    """Lists the processes below this one that the test started."""
-    before = psutil.Process().children(recursive=True)
-    return lambda: [child for child in psutil.Process().children(recursive=True) if child not in before]
-
-
-def gone(processes: list[psutil.Process], within: float = 15) -> bool:
-    """Whether all end in time; one that is dead but not yet collected has ended."""
-    return eventually(lambda: not any(alive(process) for process in processes), within)
-
-
-def alive(process: psutil.Process) -> bool:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    return False
-
-
 def shows(log: Path, words: str) -> bool:
     return log.exists() and words in log.read_text()
-
-
-def eventually(condition: Callable[[], bool], within: float = 10) -> bool:
-    deadline = time.monotonic() + within
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def test_a_part_that_ends_while_starting_shows_its_last_lines_and_the_advice(

@@ -18,7 +18,7 @@ import pytest
 from orchestrator.local import stack, triton
 from orchestrator.local.supervisor import Supervisor
 from tests.local import models, standin
-from tests.local.test_process import eventually, gone
+from tests.local.processes import eventually, gone
 
 ROOT = Path(__file__).parents[2]
 
