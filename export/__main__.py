@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TransferSpeedColumn
 
 from export import checkpoint, download, publish
@@ -58,7 +59,7 @@ def main(
                 report=lambda text: progress.update(task, description=text),
             )
     except ExportError as exc:
-        console.print(f"[red]error:[/red] {exc}", highlight=False)
+        console.print("[red]error:[/red]", escape(str(exc)), highlight=False, soft_wrap=True)
         raise typer.Exit(1) from exc
     differences = ", ".join(f"{name} {value:.1e}" for name, value in manifest.measured.items())
     console.print(f"{variant} {manifest.version} ({precision}) is in {repository or settings.model_repository}")

@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-import httpx
+import httpx2
 import numpy as np
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -49,7 +50,7 @@ def main() -> None:
         app()
     except QuarryError as exc:
         _fail(exc.detail)
-    except httpx.HTTPError as exc:
+    except httpx2.HTTPError as exc:
         _fail(f"The server does not answer: {exc}. Is it running (quarry up) at the address given with --server?")
 
 
@@ -174,7 +175,7 @@ def _by_server(
 
 
 def _request(server: str, method: str, path: str, **content: Any) -> dict[str, Any]:
-    response = httpx.request(method, server.rstrip("/") + path, timeout=SERVER_SECONDS, **content)
+    response = httpx2.request(method, server.rstrip("/") + path, timeout=SERVER_SECONDS, **content)
     body: dict[str, Any] = response.json() if "json" in response.headers.get("content-type", "") else {}
     if response.is_error:
         _fail(body.get("detail", f"the server answered {response.status_code}"))
@@ -232,7 +233,7 @@ def _progress(text: str) -> Iterator[None]:
 
 
 def _fail(sentence: str) -> NoReturn:
-    err.print(f"[red]error:[/red] {sentence}", highlight=False)
+    err.print("[red]error:[/red]", escape(sentence), highlight=False, soft_wrap=True)
     raise SystemExit(1)
 
 

@@ -1,15 +1,20 @@
 """Real parts, started once for all tests that need them."""
 
 import os
-from collections.abc import Iterator
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx2
 import pytest
 from segment_anything.modeling import Sam
 
 from export import checkpoint
 from orchestrator import bootstrap
 from orchestrator.bootstrap import Services
+from orchestrator.local.network import free_ports
 from orchestrator.local.triton import TritonAddresses
 from orchestrator.settings import Settings
 from tests.local.servers import running_triton
@@ -43,7 +48,7 @@ def settings(tmp_path: Path, triton: TritonAddresses) -> Settings:
     return Settings(
         triton_url=triton.grpc,
         model_repository=REPOSITORY,
-        database_url=f"sqlite:///{tmp_path}/quarry.db",  # type: ignore[arg-type]
+        database_url=f"sqlite:///{tmp_path}/quarry.db",
         upload_dir=tmp_path / "uploads",
     )
 
@@ -59,3 +64,53 @@ def plain_environment(tmp_path: Path) -> dict[str, str]:
     names = {name.upper() for name in Settings.model_fields}
     kept = {name: value for name, value in os.environ.items() if name not in names}
     return kept | {"MODEL_REPOSITORY": str(REPOSITORY), "XDG_DATA_HOME": str(tmp_path)}
+
+
+Start = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def start_api(triton: TritonAddresses, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    """Starts `python -m orchestrator.api` with settings of the test's own; answers its address."""
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def start(**settings: str) -> str:
+        folder = tmp_path_factory.mktemp("api")
+        (port,) = free_ports(1, "127.0.0.1")
+        names = {name.upper() for name in Settings.model_fields}
+        environment = {name: value for name, value in os.environ.items() if name not in names} | {
+            "HOST": "127.0.0.1",
+            "PORT": str(port),
+            "TRITON_URL": triton.grpc,
+            "MODEL_REPOSITORY": str(REPOSITORY),
+            "DATABASE_URL": f"sqlite:///{folder}/quarry.db",
+            "UPLOAD_DIR": str(folder / "uploads"),
+        }
+        command = [sys.executable, "-m", "orchestrator.api"]
+        processes.append(subprocess.Popen(command, env=environment | settings, cwd=Path(__file__).parents[1]))
+        address = f"http://127.0.0.1:{port}"
+        _await(address, processes[-1])
+        return address
+
+    yield start
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def api(start_api: Start) -> str:
+    """The address of a ready API."""
+    return start_api()
+
+
+def _await(address: str, process: "subprocess.Popen[bytes]") -> None:
+    for _ in range(300):
+        assert process.poll() is None, "the API ended by itself"
+        try:
+            if httpx2.get(f"{address}/health/live", timeout=2).is_success:
+                return
+        except httpx2.TransportError:
+            time.sleep(0.1)
+    raise AssertionError("the API did not start")

@@ -152,6 +152,7 @@ class FakeDecoder:
 
     def open(self, embedding: Float32, mask_input: Float32 | None = None) -> "FakeDecoder":
         assert embedding.shape == self.model.embedding_shape
+        assert mask_input is None or mask_input.shape == (self.model.low_res_side,) * 2
         return self
 
     def scores(self, coords: Float32, labels: NDArray[np.int32]) -> FakeScores:

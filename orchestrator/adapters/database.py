@@ -88,9 +88,10 @@ class SqlImageRows:
     def exclusive(self, content: str) -> Iterator["SqlContentRows"]:
         engine = self._engine.execution_options(exclusive=True)
         with _translated(), Session(engine) as session, session.begin():
+            connection = session.connection()  # SQLite begins, and locks, here
             if engine.dialect.name == "postgresql":
                 lock = text("SELECT pg_advisory_xact_lock(hashtext(:content))")
-                session.connection().execute(lock, {"content": content})
+                connection.execute(lock, {"content": content})
             yield SqlContentRows(session, content)
 
 

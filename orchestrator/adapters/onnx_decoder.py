@@ -114,5 +114,5 @@ def _must_be(model: Manifest, folder: Path) -> None:
             if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
                 raise ModelMissing(
                     f"{path} is not the file that the manifest of {model.variant} {model.version} names: "
-                    f"export the model again with python -m export {model.variant}."
+                    f"run `python -m export {model.variant}` to make it anew."
                 )

@@ -34,8 +34,8 @@ class FileModelRepository:
                 return self._read[name][1]
         except FileNotFoundError as exc:
             raise ModelMissing(
-                f"The model {name} is not in the model repository {self._root}; "
-                f"make it with: python -m export {name} --repository {self._root}"
+                f"The model {name} is not in the model repository; "
+                f"run `python -m export {name} --repository {self._root}` to make it."
             ) from exc
         except (OSError, ValueError, ValidationError) as exc:
-            raise ModelMissing(f"{path} cannot be read; export the model again: python -m export {name}") from exc
+            raise ModelMissing(f"{path} cannot be read; run `python -m export {name}` to make it anew.") from exc

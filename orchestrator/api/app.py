@@ -37,7 +37,9 @@ def create() -> FastAPI:
 def build(services: Services) -> FastAPI:
     """The application on given services."""
     settings = services.settings
-    app = FastAPI(title="Image Quarry", version=version("image-quarry"), description=_DESCRIPTION, lifespan=_lifespan)
+    app = FastAPI(
+        title=settings.app_name, version=version("image-quarry"), description=_DESCRIPTION, lifespan=_lifespan
+    )
     app.state.services = services
     errors.install(app)
     admitted = [Depends(Admission(MOST_WAITING))]

@@ -77,7 +77,7 @@ async def _quarry(_: Request, exc: errors.QuarryError) -> JSONResponse:
 
 async def _validation(_: Request, exc: RequestValidationError) -> JSONResponse:
     problems = [f"{'.'.join(map(str, error['loc'][1:]))}: {error['msg']}" for error in exc.errors()[:5]]
-    return _response(422, "invalid_request", "; ".join(problems))
+    return _response(422, "invalid_request", "; ".join(problems) + ".")
 
 
 async def _http(_: Request, exc: HTTPException) -> JSONResponse:

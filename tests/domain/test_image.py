@@ -1,6 +1,7 @@
 import io
 import struct
 import zlib
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from PIL import Image as Pillow
 
 from orchestrator.domain.errors import InvalidPicture, PictureTooLarge, QuarryError, UnsupportedPicture
 from orchestrator.domain.image import Limits, decode
-from tests.pictures import draw, encoded, saved
+from tests.pictures import Pixels, draw, encoded, saved
 
 LIMITS = Limits()
 
@@ -41,7 +42,7 @@ def test_16_bit_rgb_png_becomes_8_bit_by_its_high_byte() -> None:
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_the_picture_is_turned_upright_by_its_exif_orientation(orientation: int) -> None:
     upright = draw(30, 50)
-    undo = {
+    undo_each: dict[int, Callable[[Pixels], Pixels]] = {
         1: lambda p: p,
         2: lambda p: p[:, ::-1],
         3: lambda p: p[::-1, ::-1],
@@ -50,10 +51,10 @@ def test_the_picture_is_turned_upright_by_its_exif_orientation(orientation: int)
         6: lambda p: p.transpose(1, 0, 2)[::-1],
         7: lambda p: p[::-1, ::-1].transpose(1, 0, 2),
         8: lambda p: p.transpose(1, 0, 2)[:, ::-1],
-    }[orientation]
+    }
     exif = Pillow.Exif()
     exif[0x0112] = orientation
-    stored = np.ascontiguousarray(undo(upright))
+    stored = np.ascontiguousarray(undo_each[orientation](upright))
     assert np.array_equal(decode(encoded(stored, "PNG", exif=exif), LIMITS).pixels, upright)
 
 
@@ -82,7 +83,7 @@ def test_an_empty_file_is_refused() -> None:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "TIFF"])
 def test_a_truncated_picture_is_refused(kind: str) -> None:
     data = encoded(draw(200, 300), kind)
-    with pytest.raises(QuarryError, match="decoded|header|supported"):
+    with pytest.raises(QuarryError, match=r"decoded|header|supported"):
         decode(data[: len(data) // 2], LIMITS)
 
 

@@ -2,14 +2,15 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from segment_anything.modeling import Sam
 from segment_anything.utils.amg import batched_mask_to_box, box_xyxy_to_xywh, calculate_stability_score
 
 from export.tiny import architecture
 from orchestrator.domain import masks, rle
 from orchestrator.domain.geometry import resized_size
-from orchestrator.domain.overlay import colour, draw, to_png
 from orchestrator.domain.image import Image
+from orchestrator.domain.overlay import colour, draw, to_png
 from tests import pictures
 
 
@@ -18,7 +19,7 @@ def sam() -> Sam:
     return architecture.build()
 
 
-def logits(side: int, seed: int = 0) -> masks.NDArray[np.float32]:
+def logits(side: int, seed: int = 0) -> NDArray[np.float32]:
     """Smooth low-res logits with values on both sides of zero."""
     noise = np.random.default_rng(seed).normal(0, 1, (side, side)).astype(np.float32)
     return np.asarray(8 * cv2.GaussianBlur(noise, (0, 0), 4), np.float32)

@@ -47,5 +47,5 @@ def test_a_large_ragged_mask_is_identical_to_pycocotools() -> None:
 
 @pytest.mark.parametrize("counts", ["\x00", "~", "o", "P" * 20, "1"])
 def test_what_is_no_run_length_encoding_is_refused(counts: str) -> None:
-    with pytest.raises(ValueError, match="counts|runs"):
+    with pytest.raises(ValueError, match=r"counts|runs"):
         rle.decode(Rle((3, 3), counts))

@@ -130,9 +130,7 @@ def test_the_real_vit_b_with_seeded_random_weights_agrees(tmp_path: Path) -> Non
     """Embeddings and raw logits; with random weights no mask is worth comparing."""
     torch.manual_seed(0)
     sam = sam_model_registry["vit_b"](checkpoint=None).eval()
-    manifest = publish(
-        sam, "vit_b", tmp_path, checkpoint_sha256="seed 0", max_batch_size=1, report=lambda _: None
-    )
+    manifest = publish(sam, "vit_b", tmp_path, checkpoint_sha256="seed 0", max_batch_size=1, report=lambda _: None)
     assert manifest.measured["embedding"] <= 1e-4
     assert manifest.measured["logits"] <= 1e-4
     assert manifest.measured["predicted_iou"] <= 1e-4

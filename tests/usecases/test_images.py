@@ -59,7 +59,9 @@ def test_what_is_no_picture_is_not_stored(images: Images, files: FakeFiles) -> N
     assert not files.files
 
 
-def test_a_full_disk_leaves_no_row(images: Images, rows: FakeRows, files: FakeFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_no_row(
+    images: Images, rows: FakeRows, files: FakeFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(path: str, data: bytes) -> None:
         raise StorageFull("full")
 

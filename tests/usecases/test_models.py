@@ -46,7 +46,7 @@ def test_a_model_that_takes_long_to_load_is_unavailable_meanwhile(
 
 def test_an_encoder_of_another_version_than_the_decoder_is_never_used(models: Models, encoder: FakeEncoder) -> None:
     encoder.versions["tiny"] = "v0"
-    with pytest.raises(Unavailable, match="v0.*v1.*/models/tiny/load"):
+    with pytest.raises(Unavailable, match=r"v0.*v1.*/models/tiny/load"):
         models.require("tiny")
     assert models.status("tiny").state == "outdated"
     models.load("tiny")
@@ -56,7 +56,7 @@ def test_an_encoder_of_another_version_than_the_decoder_is_never_used(models: Mo
 def test_a_model_that_was_published_anew_is_checked_anew(models: Models, encoder: FakeEncoder) -> None:
     models.require("tiny")
     encoder.repository.manifests["tiny"] = replace(MANIFEST, version="v2")
-    with pytest.raises(Unavailable, match="v1.*v2"):
+    with pytest.raises(Unavailable, match=r"v1.*v2"):
         models.require("tiny")
 
 

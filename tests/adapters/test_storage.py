@@ -1,0 +1,160 @@
+"""Files and rows: the real ones and their fakes by one contract."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlmodel import SQLModel
+
+from orchestrator.adapters import database
+from orchestrator.adapters.picture_files import FolderPictureFiles
+from orchestrator.adapters.repository import FileModelRepository
+from orchestrator.domain.errors import ModelMissing, NotFound, StorageFull, Unavailable
+from orchestrator.usecases.ports import ImageRows, PictureFiles, StoredImage
+from tests.fakes import FakeFiles, FakeRows
+
+IMAGE = StoredImage("id1", "ann", "abc", "2026/01/02/abc", 30, 20, 99, datetime(2026, 1, 2, tzinfo=UTC))
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/quarry.db"
+
+
+@pytest.fixture(params=["sqlite", "fake"])
+def rows(request: pytest.FixtureRequest, url: str) -> Iterator[ImageRows]:
+    if request.param == "fake":
+        yield FakeRows()
+        return
+    engine = database.connect(url)
+    database.migrate(engine)
+    yield database.SqlImageRows(engine)
+    engine.dispose()
+
+
+@pytest.fixture(params=["folder", "fake"])
+def files(request: pytest.FixtureRequest, tmp_path: Path) -> PictureFiles:
+    return FakeFiles() if request.param == "fake" else FolderPictureFiles(tmp_path / "uploads")
+
+
+def test_a_row_comes_back_as_it_was(rows: ImageRows) -> None:
+    with rows.exclusive("abc") as content:
+        content.add(IMAGE)
+    assert rows.get("id1") == IMAGE
+    assert rows.get("other") is None
+
+
+def test_rows_of_one_content_are_found_and_removed(rows: ImageRows) -> None:
+    with rows.exclusive("abc") as content:
+        content.add(IMAGE)
+        content.add(replace(IMAGE, id="id2"))
+        content.remove("id1")
+        assert content.any() == replace(IMAGE, id="id2")
+        content.remove("id2")
+        content.remove("id2")
+        assert content.any() is None
+
+
+def test_what_fails_in_between_leaves_nothing(rows: ImageRows) -> None:
+    def add_and_fail() -> None:
+        with rows.exclusive("abc") as content:
+            content.add(IMAGE)
+            raise RuntimeError("fails")
+
+    with pytest.raises(RuntimeError):
+        add_and_fail()
+    assert rows.get("id1") is None
+
+
+def test_two_who_change_the_same_content_take_turns(url: str) -> None:
+    engine = database.connect(url)
+    database.migrate(engine)
+    rows, order = database.SqlImageRows(engine), []
+    inside, leave = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with rows.exclusive("abc") as content:
+            content.add(IMAGE)
+            inside.set()
+            leave.wait(5)
+            order.append("first")
+
+    def second() -> None:
+        inside.wait(5)
+        with rows.exclusive("abc") as content:
+            order.append("second")
+            assert content.any() == IMAGE
+
+    threads = [threading.Thread(target=first), threading.Thread(target=second)]
+    with ExitStack() as stack:
+        stack.callback(engine.dispose)
+        for thread in threads:
+            thread.start()
+        inside.wait(5)
+        leave.set()
+        for thread in threads:
+            thread.join(10)
+    assert order == ["first", "second"]
+
+
+def test_the_migrations_make_the_tables_that_the_code_has(url: str) -> None:
+    engine = database.connect(url)
+    database.migrate(engine)
+    database.migrate(engine)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), SQLModel.metadata) == []
+    engine.dispose()
+
+
+def test_a_database_that_cannot_be_opened_is_unavailable(tmp_path: Path) -> None:
+    engine = database.connect(f"sqlite:///{tmp_path}/missing/quarry.db")
+    with pytest.raises(Unavailable):
+        database.check(engine)
+
+
+def test_a_file_comes_back_and_goes(files: PictureFiles) -> None:
+    files.write("2026/01/02/abc", b"data")
+    assert files.read("2026/01/02/abc") == b"data"
+    files.remove("2026/01/02/abc")
+    files.remove("2026/01/02/abc")
+    with pytest.raises(NotFound):
+        files.read("2026/01/02/abc")
+
+
+def test_files_are_the_services_users_alone(tmp_path: Path) -> None:
+    FolderPictureFiles(tmp_path / "uploads").write("2026/abc", b"data")
+    assert (tmp_path / "uploads/2026/abc").stat().st_mode & 0o077 == 0
+    assert (tmp_path / "uploads/2026").stat().st_mode & 0o077 == 0
+
+
+def test_a_full_disk_is_told_and_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(StorageFull):
+        FolderPictureFiles(tmp_path).write("abc", b"data")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(Unavailable):
+        FolderPictureFiles(tmp_path / "file").check()
+    with pytest.raises(Unavailable):
+        FolderPictureFiles(tmp_path / "file").write("abc", b"data")
+
+
+def test_a_manifest_that_cannot_be_read_names_the_command_that_makes_it(tmp_path: Path) -> None:
+    (tmp_path / "tiny/1").mkdir(parents=True)
+    (tmp_path / "tiny/1/manifest.json").write_text("{}")
+    repository = FileModelRepository(tmp_path)
+    assert list(repository.names()) == ["tiny"]
+    with pytest.raises(ModelMissing, match="python -m export tiny"):
+        repository.manifest("tiny")

@@ -1,0 +1,108 @@
+"""The API as a process: many callers, health, models, its own description."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx2
+import pytest
+from fastapi.testclient import TestClient
+
+from orchestrator.bootstrap import Services
+from tests.pictures import draw, encoded
+
+THREADS, CALLS = 50, 20
+
+
+def test_fifty_callers_at_once_get_what_each_would_get_alone(api: str) -> None:
+    """No state is shared: 50 threads with 20 different prompts and pictures each."""
+    pictures = [encoded(draw(150 + 10 * index, 260 - 5 * index, seed=index), "JPEG") for index in range(CALLS)]
+
+    def ask(client: httpx2.Client, index: int) -> Any:
+        box = [10 + index, 12, 120 + index, 130]
+        answer = client.post("/segment/box", files={"image": pictures[index]}, data={"boxes": f"[{box}]"})
+        assert answer.status_code == 200, answer.text
+        return [(mask["segmentation"], round(mask["predicted_iou"], 4)) for mask in answer.json()["masks"]]
+
+    def all_calls(offset: int) -> list[Any]:
+        with httpx2.Client(base_url=api, timeout=120) as client:
+            order = [(offset + step) % CALLS for step in range(CALLS)]
+            answers = {index: ask(client, index) for index in order}
+        return [answers[index] for index in range(CALLS)]
+
+    alone = all_calls(0)
+    with ThreadPoolExecutor(THREADS) as threads:
+        for answers in threads.map(all_calls, range(THREADS)):
+            assert answers == alone
+
+
+def test_health_answers_in_under_100_ms_with_each_part(api: str) -> None:
+    with httpx2.Client(base_url=api) as client:
+        client.get("/health/ready")
+        times = []
+        for _ in range(5):
+            started = time.monotonic()
+            body = client.get("/health/").json()
+            times.append(time.monotonic() - started)
+    assert set(body["parts"]) == {"encoder", "model", "database", "uploads"}
+    assert all(set(part) == {"ok", "detail", "milliseconds"} for part in body["parts"].values())
+    assert min(times) < 0.1
+
+
+def test_models_are_listed_loaded_and_unloaded(client: TestClient) -> None:
+    listed = client.get("/models/").json()
+    assert listed["default"] == "tiny"
+    states = {model["name"]: model["state"] for model in listed["models"]}
+    assert {name: states[name] for name in ("vit_b", "vit_l", "vit_h")} == dict.fromkeys(
+        ("vit_b", "vit_l", "vit_h"), "missing"
+    )
+    assert client.post("/models/tiny/load").json()["state"] == "loaded"
+    details = client.get("/models/tiny").json()["manifest"]
+    assert details["image_side"] % 16 == 0
+    assert "no replacement" in details["notice"]
+    assert client.delete("/models/tiny/unload").json()["state"] == "not_loaded"
+    assert client.get("/health/ready").status_code == 503
+    assert client.post("/segment/box", files={"image": encoded(draw(50, 60))}).status_code == 200
+    assert client.get("/models/tiny").json()["state"] == "loaded"
+
+
+def test_the_api_describes_itself_with_examples_and_errors(client: TestClient) -> None:
+    description = client.get("/openapi.json").json()
+    assert "image-quarry-api" in client.get("/docs").text
+    route = description["paths"]["/segment/box"]["post"]
+    assert {"200", "400", "404", "409", "413", "415", "422", "503"} <= set(route["responses"])
+    for status in ("400", "422"):
+        schema = route["responses"][status]["content"]["application/json"]["schema"]
+        assert schema["$ref"].endswith("ErrorBody")
+    form = route["requestBody"]["content"]["multipart/form-data"]["schema"]["$ref"].rsplit("/", 1)[-1]
+    assert description["components"]["schemas"][form]["properties"]["boxes"]["examples"]
+
+
+def test_past_the_bound_callers_are_told_to_come_again(services: Services) -> None:
+    from fastapi import Depends, FastAPI
+
+    from orchestrator.api import errors
+    from orchestrator.api.admission import Admission
+
+    app = FastAPI()
+    errors.install(app)
+
+    @app.get("/", dependencies=[Depends(Admission(0))])
+    def nothing() -> None:
+        return None
+
+    answer = TestClient(app).get("/")
+    assert answer.status_code == 503
+    assert answer.json()["error"] == "overloaded"
+    assert answer.headers["Retry-After"] == "1"
+
+
+def test_the_start_page_points_to_the_description(client: TestClient) -> None:
+    assert "/docs" in client.get("/").text
+
+
+@pytest.mark.parametrize("given", ["two words", "x" * 65, "tab\there"])
+def test_a_request_id_that_is_not_plain_is_replaced(client: TestClient, given: str) -> None:
+    answer = client.get("/health/live", headers={"X-Request-ID": given})
+    assert answer.headers["X-Request-ID"] != given
+    assert client.get("/health/live", headers={"X-Request-ID": "abc-1"}).headers["X-Request-ID"] == "abc-1"

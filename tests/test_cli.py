@@ -1,0 +1,110 @@
+"""The command line, as a process."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from orchestrator.local.triton import TritonAddresses
+from tests.pictures import draw, encoded
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "drawn.png"
+    path.write_bytes(encoded(draw(200, 300)))
+    return path
+
+
+def quarry(environment: dict[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "orchestrator.cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+
+
+def test_a_picture_is_segmented_without_a_server(
+    plain_environment: dict[str, str], picture: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    boxes = ("--box", "10,10,90,90", "--box", "100,50,250,180")
+    done = quarry(plain_environment, "segment", str(picture), *boxes, "-o", str(out))
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in out.iterdir()} == {"mask_0.png", "mask_1.png", "overlay.png", "result.json"}
+    result = json.loads((out / "result.json").read_text())
+    mask = cv2.imread(str(out / "mask_1.png"), cv2.IMREAD_GRAYSCALE)
+    assert mask is not None
+    assert mask.shape == (200, 300)
+    assert np.count_nonzero(mask) == result["masks"][1]["area"]
+
+
+def test_with_a_server_the_answer_is_the_same(
+    plain_environment: dict[str, str], picture: Path, tmp_path: Path, api: str
+) -> None:
+    prompt = ("--point", "120,80", "--exclude", "10,10", "--box", "40,40,220,180")
+    for name, server in (("here", ()), ("there", ("--server", api))):
+        done = quarry(plain_environment, "segment", str(picture), *prompt, *server, "-o", str(tmp_path / name))
+        assert done.returncode == 0, done.stderr
+    here, there = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("here", "there"))
+    for one, other in zip(here["masks"], there["masks"], strict=True):
+        assert one["predicted_iou"] == pytest.approx(other["predicted_iou"], abs=1e-4)
+        assert one["segmentation"] == other["segmentation"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--box", "1,2,3"], "4 numbers"),
+        (["--point", "a,b"], "numbers"),
+        (["--box", "900,900,999,999"], "outside the picture"),
+        (["--point", "1,1", "--box", "1,1,5,5", "--box", "2,2,6,6"], "one box"),
+        (["--model", "vit_h", "--point", "1,1"], "python -m export vit_h"),
+        (["--server", "http://127.0.0.1:9", "--point", "1,1"], "quarry up"),
+    ],
+)
+def test_what_makes_no_sense_is_one_sentence(
+    plain_environment: dict[str, str], picture: Path, tmp_path: Path, arguments: list[str], words: str
+) -> None:
+    done = quarry(plain_environment, "segment", str(picture), *arguments, "-o", str(tmp_path / "out"))
+    assert done.returncode != 0
+    assert words in " ".join(done.stderr.replace("│", " ").split())
+    assert "Traceback" not in done.stderr
+
+
+def test_a_file_that_is_no_picture_is_one_sentence(plain_environment: dict[str, str], tmp_path: Path) -> None:
+    path = tmp_path / "text.png"
+    path.write_text("text")
+    done = quarry(plain_environment, "segment", str(path), "--point", "1,1")
+    assert done.returncode == 1
+    assert "error: This is not a picture" in done.stderr
+
+
+def test_models_are_listed_here_and_on_a_server(plain_environment: dict[str, str], api: str) -> None:
+    for server in ((), ("--server", api)):
+        done = quarry(plain_environment, "models", "list", *server)
+        assert done.returncode == 0, done.stderr
+        assert all(name in done.stdout for name in ("tiny", "vit_b", "vit_l", "vit_h"))
+
+
+def test_models_are_loaded_and_unloaded_by_a_server_or_by_triton(
+    plain_environment: dict[str, str], api: str, triton: TritonAddresses
+) -> None:
+    for place in ({}, {"TRITON_URL": triton.grpc}):
+        server = [] if place else ["--server", api]
+        environment = plain_environment | place
+        assert "not_loaded" in quarry(environment, "models", "unload", "tiny", *server).stdout
+        assert "tiny: loaded" in quarry(environment, "models", "load", "tiny", *server).stdout
+
+
+def test_loading_needs_a_server(plain_environment: dict[str, str]) -> None:
+    done = quarry(plain_environment, "models", "load", "tiny")
+    assert done.returncode == 1
+    assert "--server" in done.stderr
+
+
+def test_a_servers_refusal_is_told_in_its_words(plain_environment: dict[str, str], api: str) -> None:
+    done = quarry(plain_environment, "models", "load", "vit_h", "--server", api)
+    assert done.returncode == 1
+    assert "python -m export vit_h" in done.stderr
