@@ -38,6 +38,8 @@ class Part:
     command: Sequence[str]
     ready: Callable[[], bool]
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    directory: Path | None = None
+    """Where it runs, if not here."""
     advice: str = ""
     """What to do if it fails, as a sentence."""
     patience: float = 60.0
@@ -65,6 +67,7 @@ class Process:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            cwd=part.directory,
             env=dict(part.environment),
             pass_fds=hold,
             start_new_session=True,

@@ -65,9 +65,12 @@ def part(
     addresses = TritonAddresses(f"{host}:{http}", f"{host}:{grpc}", f"{host}:{metrics}")
     digest = hashlib.sha256(os.fsencode(data_dir.resolve())).hexdigest()[:16]
     prefix = f"image-quarry-{digest}-"
+    directory = data_dir.resolve() / "triton"
+    assemble(directory, repository.resolve())
     options = {
-        "model-repository": repository.resolve(),
-        "backend-directory": assemble_backends(data_dir / "triton" / "backends"),
+        # Triton puts these paths into a shell command without quotes: so they are short and plain
+        "model-repository": "models",
+        "backend-directory": "backends",
         "model-control-mode": "explicit",
         "strict-readiness": "true",
         "exit-timeout-secs": EXIT_SECONDS,
@@ -97,6 +100,7 @@ def part(
             *extra_args,
         ],
         environment=environment(),
+        directory=directory,
         ready=lambda: answers(f"http://{addresses.http}/v2/health/ready"),
         patience=300,
         grace=EXIT_SECONDS + 5,
@@ -107,17 +111,18 @@ def part(
     return server, addresses
 
 
-def assemble_backends(folder: Path) -> Path:
-    """A new backend directory: the wheel's Python backend with this Python's stub, and ours.
+def assemble(directory: Path, repository: Path) -> None:
+    """Makes `directory` anew: `backends`, the wheel's with this Python's stub and ours; `models`, a link.
 
-    Copies, because Triton refuses links that lead out of the backend directory.
+    The backends are copies, because Triton refuses links that lead out of their directory.
     """
-    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(directory, ignore_errors=True)
     ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(BACKENDS, folder, ignore=ignored)
-    shutil.copytree(_server() / "backends" / "python", folder / "python", ignore=ignored)
-    shutil.copy2(_stub(), folder / "python")
-    return folder.resolve()
+    backends = directory / "backends"
+    shutil.copytree(BACKENDS, backends, ignore=ignored)
+    shutil.copytree(_server() / "backends" / "python", backends / "python", ignore=ignored)
+    shutil.copy2(_stub(), backends / "python")
+    (directory / "models").symlink_to(repository)
 
 
 def environment() -> Mapping[str, str]:

@@ -191,6 +191,18 @@ def test_memory_does_not_grow_with_requests(addresses: TritonAddresses, client: 
     assert resident() - before < 16 << 20
 
 
+def test_paths_may_have_spaces_and_what_a_shell_would_take_for_commands(repository: Path, tmp_path: Path) -> None:
+    odd = tmp_path / "a $(false) 'folder'; exit"
+    odd.mkdir()
+    (odd / "models").symlink_to(repository)
+    [feed] = pictures(1)
+    with (
+        running_triton(odd / "models", odd / "data", ["encoder"]) as found,
+        grpc.InferenceServerClient(found.grpc) as client,
+    ):
+        np.testing.assert_allclose(infer(client, "encoder", feed)["embedding"], models.expected(**feed), rtol=1e-6)
+
+
 def test_what_a_killed_server_left_is_swept_by_the_next_one(repository: Path, tmp_path: Path) -> None:
     part, _ = triton.part(repository, tmp_path)
     [pattern] = part.litter
