@@ -5,6 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.tiny import shapes, textures
+from export.tiny.drawing import blur, resized
 from export.tiny.textures import Field, Rng
 
 
@@ -15,7 +16,7 @@ def _surface(rng: Rng, side: int, busy: float) -> Field:
     return painters[int(rng.integers(len(painters)))](rng, side, side, first, second)
 
 
-def _out_of_focus(rng: Rng, picture: Field, blur: float) -> Field:
+def _out_of_focus(rng: Rng, picture: Field, sigma: float) -> Field:
     """Shapes with no edges left, as a far background behind a near object."""
     side = picture.shape[0]
     drawn = picture.copy()
@@ -25,9 +26,9 @@ def _out_of_focus(rng: Rng, picture: Field, blur: float) -> Field:
             shapes.any_outline(rng), rng.uniform(0, side), rng.uniform(0, side), (size, size), rng.uniform(0, 6)
         )
         cv2.fillPoly(drawn, [ring.astype(np.int32) for ring in outline], textures.colour(rng).tolist())
-    small = cv2.resize(drawn, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
-    small = cv2.GaussianBlur(small, (0, 0), max(0.8, blur / 4))
-    return cv2.resize(small, (side, side), interpolation=cv2.INTER_LINEAR)
+    small = resized(drawn, side // 4, side // 4, smaller=True)
+    small = blur(small, max(0.8, sigma / 4))
+    return resized(small, side, side)
 
 
 def _edge(rng: Rng, side: int, level: float) -> NDArray[np.bool_]:
@@ -51,7 +52,7 @@ def draw(rng: Rng, side: int) -> tuple[Field, NDArray[np.uint8], float]:
     if kind < 0.22:  # one surface seen from above, or a studio's backdrop
         picture = _surface(rng, side, busy=0.5)
         if rng.random() < 0.3:
-            picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(1, 4) * unit)
+            picture = blur(picture, rng.uniform(1, 4) * unit)
         return picture, regions, 0.0
     if kind < 0.34:  # nothing but blur
         blurred = _out_of_focus(rng, _surface(rng, side, busy=0.3), rng.uniform(4, 14) * unit)
@@ -81,7 +82,7 @@ def draw(rng: Rng, side: int) -> tuple[Field, NDArray[np.uint8], float]:
         regions[third] = 2
     if rng.random() < 0.35:  # depth of field: sharper towards the viewer
         sigma = rng.uniform(1.5, 6) * unit
-        soft = cv2.GaussianBlur(picture, (0, 0), sigma)
+        soft = blur(picture, sigma)
         depth = np.clip((np.arange(side, dtype=np.float32) / side - level) * 4, 0, 1)[:, None, None]
         picture = soft + (picture - soft) * depth
     return picture.astype(np.float32), regions, level

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from export.tiny.drawing import blur, streak
 from export.tiny.textures import Field, Rng, cloud
 
 Pixels = NDArray[np.uint8]
@@ -22,7 +23,7 @@ def light(rng: Rng, picture: Field) -> Field:
     cast = 1 + rng.normal(0, 0.06, 3).astype(np.float32)
     lit = picture * field[..., None] * cast
     contrast = rng.uniform(0.6, 1.15)
-    return (lit - 128) * np.float32(contrast) + np.float32(128 + rng.normal(0, 14))
+    return np.asarray((lit - 128) * np.float32(contrast) + np.float32(128 + rng.normal(0, 14)), np.float32)
 
 
 def expose(rng: Rng, picture: Field) -> Pixels:
@@ -32,12 +33,11 @@ def expose(rng: Rng, picture: Field) -> Pixels:
     shown = picture
     chance = rng.random()
     if chance < 0.35:
-        shown = cv2.GaussianBlur(shown, (0, 0), rng.uniform(0.4, 1.1) * unit)
+        shown = blur(shown, rng.uniform(0.4, 1.1) * unit)
     elif chance < 0.42:  # a moving camera
         length = int(rng.integers(3, 7) * unit)
-        kernel = np.zeros((length, length), np.float32)
-        cv2.line(kernel, (0, int(rng.integers(0, length))), (length - 1, int(rng.integers(0, length))), 1.0)
-        shown = cv2.filter2D(shown, -1, kernel / kernel.sum())
+        kernel = streak(length, (0, int(rng.integers(0, length))), (length - 1, int(rng.integers(0, length))))
+        shown = np.asarray(cv2.filter2D(shown, -1, kernel / kernel.sum()), np.float32)
     tone = np.clip(shown / 255, 0, 1) ** np.float32(np.exp(rng.normal(0, 0.25))) * 255
     if rng.random() < 0.6:
         grain = rng.standard_normal((height, width, 1 if rng.random() < 0.5 else 3), np.float32)
@@ -48,9 +48,9 @@ def expose(rng: Rng, picture: Field) -> Pixels:
     if rng.random() < 0.2:
         less = rng.uniform(0.5, 0.9)
         small = cv2.resize(pixels, None, fx=less, fy=less, interpolation=cv2.INTER_AREA)
-        pixels = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+        pixels = np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
     if rng.random() < 0.6:
         quality = int(rng.uniform(30, 96))
         _, coded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
-        pixels = cv2.imdecode(coded, cv2.IMREAD_COLOR)
+        pixels = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), np.uint8)
     return np.ascontiguousarray(pixels, dtype=np.uint8)

@@ -27,9 +27,10 @@ class Samples(IterableDataset[dict[str, torch.Tensor]]):
         self._folder, self._stage, self._seed, self._first = folder, stage, seed, first
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
-        torch.set_num_threads(1)
-        cv2.setNumThreads(1)
         worker = get_worker_info()
+        if worker:
+            torch.set_num_threads(1)
+            cv2.setNumThreads(1)
         number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
         pool = Pool(self._folder)
         for batch in range(self._first + number, 10**9, workers):
@@ -60,6 +61,7 @@ def batches(folder: Path, stage: Stage, seed: int, first: int, workers: int) -> 
         Samples(folder, stage, seed, first),
         batch_size=None,
         num_workers=workers,
+        generator=torch.Generator(),  # else each new loader draws from the training's own numbers
         prefetch_factor=4 if workers else None,
     )
     for fields in loader:

@@ -2,15 +2,12 @@
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from export.tiny import shapes, textures, things
+from export.tiny.drawing import blur, filled
 from export.tiny.textures import Field, Rng
-
-SHIFT = 4
-"""Bits below the pixel in the coordinates that OpenCV draws with."""
 
 
 @dataclass
@@ -28,25 +25,25 @@ class Layer:
 
 def _stencil(outline: shapes.Outline, left: int, top: int, height: int, width: int) -> Field:
     """[height, width] in 0..1, the outline filled by the even-odd rule."""
-    drawn = np.zeros((height, width), np.uint8)
-    rings = [np.round((ring - [left, top]) * 2**SHIFT).astype(np.int32) for ring in outline]
-    cv2.fillPoly(drawn, rings, 255, cv2.LINE_AA, SHIFT)
-    return drawn.astype(np.float32) / np.float32(255)
+    return filled([ring - [left, top] for ring in outline], height, width)
 
 
 def _ragged(rng: Rng, stencil: Field, size: float) -> Field:
     """The same shape with a border of tufts about `size` pixels long."""
     noise = rng.standard_normal(stencil.shape, np.float32)
-    noise = cv2.GaussianBlur(noise, (0, 0), max(0.7, size * 0.35))
+    noise = blur(noise, max(0.7, size * 0.35))
     noise /= np.float32(noise.std() + 1e-4)
-    soft = cv2.GaussianBlur(stencil, (0, 0), max(0.6, size * 0.5))
+    soft = blur(stencil, max(0.6, size * 0.5))
     border = 4 * soft * (1 - soft)  # no tufts away from the border
     return np.clip((soft - 0.5 + 0.2 * border * noise) * 5 + 0.5, 0, 1)
 
 
-def _palette(rng: Rng, count: int) -> list[tuple[textures.Painter, Field, Field]]:
+Surface = tuple[textures.Painter, Field, Field]
+
+
+def _palette(rng: Rng, count: int) -> list[Surface]:
     """A painter and two colours for each surface; some surfaces nearly the same as the first."""
-    drawn: list[tuple[textures.Painter, Field, Field]] = []
+    drawn: list[Surface] = []
     vivid = rng.random() < 0.5
     for index in range(count):
         first = textures.colour(rng)
@@ -65,10 +62,11 @@ def render(
     kind: things.Kind,
     where: tuple[float, float, float, float],
     side: int,
+    palette: list[Surface] | None = None,
 ) -> Layer | None:
     """Paint the parts, back to front. `where` is x, y, half size (pixels) and turn.
 
-    None if nothing of the thing is inside the picture.
+    The palette is drawn by chance where none is given. None if nothing of the thing is inside the picture.
     """
     x, y, size, turn = where
     facing = 1.0 if rng.random() < 0.5 else -1.0
@@ -87,9 +85,10 @@ def render(
         np.zeros((height, width), np.float32),
         np.zeros((height, width), np.uint8),
     )
-    palette = _palette(rng, 1 + max(part.surface for part in parts))
+    chance = palette is None
+    palette = palette or _palette(rng, 1 + max(part.surface for part in parts))
     furry = kind in things.SHAGGY and rng.random() < 0.8
-    if furry and rng.random() < 0.7:
+    if furry and rng.random() < 0.7 and chance:
         palette[0] = (textures.strands if rng.random() < 0.6 else textures.patches, *palette[0][1:])
     tuft = max(0.8, size * rng.uniform(0.015, 0.06))
     outlined = rng.random() < 0.15
@@ -104,7 +103,7 @@ def render(
         paint = cache[part.surface]
         if size > 12 and rng.random() < 0.7:  # rounded: darker towards the border
             reach = max(1.0, size * rng.uniform(0.04, 0.15))
-            dome = cv2.GaussianBlur(stencil, (0, 0), reach) - 0.5
+            dome = blur(stencil, reach) - 0.5
             paint = paint * (1 + rng.uniform(0.1, 0.9) * np.clip(dome - 0.15, -0.4, 0.4))[..., None]
         alpha = stencil[..., None]
         layer.colour += alpha * (paint - layer.colour)
@@ -113,11 +112,11 @@ def render(
             layer.colour *= 1 - 0.7 * rim
         np.maximum(layer.alpha, stencil, out=layer.alpha)
         layer.numbers[stencil > 0.5] = number
-    _shade(rng, layer, size)
+    _shade(rng, layer)
     return layer
 
 
-def _shade(rng: Rng, layer: Layer, size: float) -> None:
+def _shade(rng: Rng, layer: Layer) -> None:
     """Light the whole thing from one side, with a highlight on some."""
     height, width = layer.alpha.shape
     ys, xs = np.mgrid[-1 : 1 : complex(height), -1 : 1 : complex(width)].astype(np.float32)
@@ -133,25 +132,30 @@ def _shade(rng: Rng, layer: Layer, size: float) -> None:
 def place(rng: Rng, picture: Field, owners: NDArray[np.uint8], layer: Layer, sun: tuple[float, float]) -> None:
     """Cast the layer's shadow, then lay it over the picture and its nodes. Changes both in place."""
     top, bottom, left, right = layer.window
-    height, width = layer.alpha.shape
     if rng.random() < 0.6:
-        _shadow(rng, picture, layer, sun)
+        shade_below(rng, picture, layer, sun)
     alpha = layer.alpha[..., None]
     if rng.random() < 0.15:  # a little out of focus, or of a softer border
         sigma = rng.uniform(0.5, 1.5)
-        alpha = cv2.GaussianBlur(layer.alpha, (0, 0), sigma)[..., None]
-        layer.colour = cv2.GaussianBlur(layer.colour, (0, 0), sigma)
+        alpha = blur(layer.alpha, sigma)[..., None]
+        layer.colour = blur(layer.colour, sigma)
     if rng.random() < 0.05:  # like the background behind it
         middle = picture[(top + bottom) // 2, (left + right) // 2]
         strength = np.float32(rng.uniform(0.3, 0.65))
         layer.colour += strength * (middle - layer.colour)
+    lay(picture, owners, layer, alpha)
+
+
+def lay(picture: Field, owners: NDArray[np.uint8], layer: Layer, alpha: Field | None = None) -> None:
+    """Lay the layer over the picture and its nodes, in place; `alpha` [h, w, 1] instead of its own."""
+    top, bottom, left, right = layer.window
     window = picture[top:bottom, left:right]
-    window += alpha * (layer.colour - window)
+    window += (layer.alpha[..., None] if alpha is None else alpha) * (layer.colour - window)
     solid = layer.numbers > 0
     owners[top:bottom, left:right][solid] = layer.numbers[solid]
 
 
-def _shadow(rng: Rng, picture: Field, layer: Layer, sun: tuple[float, float]) -> None:
+def shade_below(rng: Rng, picture: Field, layer: Layer, sun: tuple[float, float]) -> None:
     """Darken the picture beside and below the thing."""
     side = picture.shape[0]
     top, bottom, left, right = layer.window
@@ -164,5 +168,5 @@ def _shadow(rng: Rng, picture: Field, layer: Layer, sun: tuple[float, float]) ->
     y0, x0 = max(0, dy), max(0, dx)
     part = layer.alpha[y0 - dy :, x0 - dx :][: cast.shape[0] - y0, : cast.shape[1] - x0]
     cast[y0 : y0 + part.shape[0], x0 : x0 + part.shape[1]] = part
-    cast = cv2.GaussianBlur(cast, (0, 0), soft)
+    cast = blur(cast, soft)
     picture[window[0] : window[1], window[2] : window[3]] *= (1 - rng.uniform(0.15, 0.65) * cast)[..., None]

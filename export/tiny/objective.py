@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 import torch
-from segment_anything.modeling import MaskDecoder, Sam
+from segment_anything.modeling import Sam
 from torch import Tensor, nn
 from torch.nn import functional
 
 from export.tiny import architecture
+from export.tiny.decoding import decode, draw_masks
 from export.tiny.losses import pair_ious, pair_losses
 from export.tiny.samples import CELL
 
@@ -41,9 +42,7 @@ class DenseHead(nn.Module):
         super().__init__()
         channels = architecture.EMBEDDING_CHANNELS
         self.maps = nn.Conv2d(channels, DENSE_MAPS * CELL * CELL, 1)
-        self.ask = nn.Sequential(
-            nn.Linear(channels, channels), nn.GELU(), nn.Linear(channels, channels // 4)
-        )
+        self.ask = nn.Sequential(nn.Linear(channels, channels), nn.GELU(), nn.Linear(channels, channels // 4))
 
     def forward(self, embedding: Tensor, points: Tensor, side: int) -> tuple[Tensor, Tensor]:
         """Maps [B, 7, L, L] and what is asked for at K points, [B, 2 K, 32]: smallest, whole."""
@@ -52,25 +51,6 @@ class DenseHead(nn.Module):
         here = functional.grid_sample(embedding.float(), grid, align_corners=False)[..., 0]
         asked: Tensor = self.ask(here.transpose(1, 2))
         return maps, asked.view(len(points), 2 * points.shape[1], -1)
-
-
-def draw_masks(decoder: MaskDecoder, source: Tensor, vectors: Tensor) -> Tensor:
-    """Logits [N, Q, L, L] of Q vectors [N, Q, 32] on image tokens [N, h, w, 256].
-
-    The official upscaling: a transposed convolution of 2 x 2 with stride 2 is a matrix product for
-    each pixel, and nothing needs to be moved until there are but Q numbers left for each.
-    """
-    batch, height, width, channels = source.shape
-    first, norm, activation, second, last = decoder.output_upscaling
-    quarter, eighth = channels // 4, channels // 8
-    weight = first.weight.permute(0, 2, 3, 1).reshape(channels, 4 * quarter)
-    fine = functional.linear(source, weight.T, first.bias.repeat(4)).view(batch, -1, quarter)
-    fine = functional.layer_norm(fine, (quarter,), norm.weight, norm.bias, norm.eps)
-    weight = second.weight.permute(0, 2, 3, 1).reshape(quarter, 4 * eighth)
-    fine = functional.linear(activation(fine), weight.T, second.bias.repeat(4))
-    logits = last(fine).view(batch, -1, eighth) @ vectors.transpose(1, 2)
-    grid = logits.view(batch, height, width, 2, 2, 2, 2, -1)
-    return grid.permute(0, 7, 1, 3, 5, 2, 4, 6).reshape(batch, -1, height * 4, width * 4)
 
 
 def encode(sam: Sam, image: Tensor, shown: Tensor) -> Tensor:
@@ -87,7 +67,7 @@ def dense_losses(sam: Sam, head: DenseHead, embedding: Tensor, batch: Batch) -> 
     """The dense objective's terms, each one number."""
     maps, asked = head(embedding, batch.points, batch.image.shape[1])
     drawn = draw_masks(sam.mask_decoder, embedding.permute(0, 2, 3, 1), asked).float()
-    maps, logits = maps.float(), drawn.unflatten(1, (-1, 2))
+    maps, logits = maps.float(), drawn.view(len(drawn), -1, 2, *drawn.shape[2:])
     pairs = pair_losses(logits.flatten(3), batch.chains.flatten(3))
     real = (batch.chains[:, :, 0].sum((-2, -1)) > 0).float()
     both = (pairs[..., 0, 0] + pairs[..., 1, 2]) / 2
@@ -97,33 +77,6 @@ def dense_losses(sam: Sam, head: DenseHead, embedding: Tensor, batch: Batch) -> 
     sides = (apart * batch.solid[:, None]).sum() / (4 * batch.solid.sum()).clamp(min=1)
     solid = functional.binary_cross_entropy_with_logits(maps[:, 6], batch.solid)
     return {"grouped": grouped, "edges": edges, "sides": 10 * sides, "solid": 0.5 * solid}
-
-
-def decode(
-    sam: Sam, embedding: Tensor, sparse: Tensor, dense: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Low-res logits [B, P, 4, L, L] and predicted IoU [B, P, 4] for P prompts on each picture.
-
-    `sparse` is [B, P, tokens, 256] and `dense`, where there is a mask prompt, [B * P, 256, h, w].
-    The same sums as the official decoder, which takes one picture at a time.
-    """
-    decoder, prompts = sam.mask_decoder, sam.prompt_encoder
-    batch, count = sparse.shape[:2]
-    tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
-    tokens = torch.cat([tokens.expand(batch * count, -1, -1), sparse.flatten(0, 1)], dim=1)
-    if dense is None:
-        dense = prompts.no_mask_embed.weight[:, :, None, None]
-    source = embedding.repeat_interleave(count, dim=0) + dense
-    place = prompts.get_dense_pe().to(source.dtype)
-    states, source = decoder.transformer(source, place, tokens)
-    height, width = embedding.shape[-2:]
-    heads = decoder.output_hypernetworks_mlps
-    vectors = torch.stack([head(states[:, 1 + i]) for i, head in enumerate(heads)], dim=1)
-    logits = draw_masks(decoder, source.unflatten(1, (height, width)), vectors)
-    return (
-        logits.float().unflatten(0, (batch, count)),
-        decoder.iou_prediction_head(states[:, 0]).float().view(batch, count, -1),
-    )
 
 
 def embed_prompts(sam: Sam, points: Tensor, labels: Tensor, boxes: Tensor | None) -> Tensor:

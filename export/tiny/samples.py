@@ -74,9 +74,7 @@ def crop(rng: Rng, scene: Scene, side: int, *, smallest_crop: float) -> tuple[By
     shown = np.zeros((side, side, 3), np.uint8)
     shown[:height, :width] = cv2.resize(np.ascontiguousarray(image), (width, height), interpolation=method)
     owned = np.zeros((side, side), np.uint8)
-    owned[:height, :width] = cv2.resize(
-        np.ascontiguousarray(owners), (width, height), interpolation=cv2.INTER_NEAREST
-    )
+    owned[:height, :width] = cv2.resize(np.ascontiguousarray(owners), (width, height), interpolation=cv2.INTER_NEAREST)
     return shown, owned, (height, width)
 
 
@@ -94,15 +92,13 @@ def covers(owners: Bytes, members: NDArray[np.bool_]) -> Floats:
     side, nodes = owners.shape[0], len(members)
     rows = side // CELL
     cell = (np.arange(side) // CELL).astype(np.int32)
-    index = (cell[:, None] * rows + cell[None]) * nodes + owners
+    index = (cell[:, None] * rows + cell[None]) * np.int32(nodes) + owners
     counts = np.bincount(index.ravel(), minlength=rows * rows * nodes).reshape(rows * rows, nodes)
     grouped = counts.astype(np.float32) @ members.T.astype(np.float32)
     return np.ascontiguousarray(grouped.T).reshape(nodes, rows, rows) / np.float32(CELL * CELL)
 
 
-def sample(
-    rng: Rng, scene: Scene, side: int, *, points: int, boxes: int, smallest_crop: float
-) -> Sample | None:
+def sample(rng: Rng, scene: Scene, side: int, *, points: int, boxes: int, smallest_crop: float) -> Sample | None:
     """One sample; None if the crop shows too little to ask for."""
     image, owners, (height, width) = crop(rng, scene, side, smallest_crop=smallest_crop)
     image = tint(rng, image) if rng.random() < 0.7 else image
@@ -169,7 +165,7 @@ def _box(rng: Rng, mask: NDArray[np.bool_], side: int) -> Floats:
     extent = np.tile(box[2:] - box[:2], 2)
     spread = rng.uniform(0, 0.1)
     moved = box + rng.uniform(-spread, spread, 4) * extent + rng.uniform(-0.5, 0.5, 4)
-    return np.clip(moved, 0, side).astype(np.float32)
+    return np.asarray(np.clip(moved, 0, side), np.float32)
 
 
 def _maps(scene: Scene, owners: Bytes, cover: Floats) -> tuple[Bytes, Floats, Bytes]:

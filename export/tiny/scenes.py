@@ -128,7 +128,9 @@ def _layout(rng: Rng, level: float) -> list[Placed]:
     return sorted(placed, key=lambda item: item[1][1] + item[2] * rng.uniform(0.5, 1.0))
 
 
-def _tidy(image: camera.Pixels, owners: NDArray[np.uint8], parents: NDArray[np.int16], regions: NDArray[np.bool_]) -> Scene:
+def _tidy(
+    image: camera.Pixels, owners: NDArray[np.uint8], parents: NDArray[np.int16], regions: NDArray[np.bool_]
+) -> Scene:
     """Join parts that hardly show to their owner, and drop what does not show at all."""
     counts = np.bincount(owners.ravel(), minlength=len(parents))
     shown = counts.copy()

@@ -9,6 +9,7 @@ import math
 import numpy as np
 import torch
 from segment_anything.modeling import Sam
+from segment_anything.modeling.image_encoder import Attention
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -31,12 +32,8 @@ def new_model(seed: int, side: int) -> Sam:
         _mix_wavelengths(sam.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix)
         transformer = sam.mask_decoder.transformer
         for layer in transformer.layers:
-            layer.cross_attn_token_to_image.q_proj.weight.copy_(
-                layer.cross_attn_token_to_image.k_proj.weight
-            )
-            layer.cross_attn_image_to_token.q_proj.weight.copy_(
-                layer.cross_attn_image_to_token.k_proj.weight
-            )
+            layer.cross_attn_token_to_image.q_proj.weight.copy_(layer.cross_attn_token_to_image.k_proj.weight)
+            layer.cross_attn_image_to_token.q_proj.weight.copy_(layer.cross_attn_image_to_token.k_proj.weight)
         last = transformer.final_attn_token_to_image
         last.q_proj.weight.copy_(last.k_proj.weight)
     return sam
@@ -49,9 +46,7 @@ def _see_frequencies(projection: nn.Conv2d) -> None:
     """
     side = architecture.PATCH_SIDE
     steps = (np.arange(side) + 0.5) * np.pi / side
-    order = sorted(
-        ((u, v) for u in range(side) for v in range(side)), key=lambda uv: uv[0] ** 2 + uv[1] ** 2
-    )
+    order = sorted(((u, v) for u in range(side) for v in range(side)), key=lambda uv: uv[0] ** 2 + uv[1] ** 2)
     luma = np.array([0.58, 0.58, 0.58])
     chroma = (np.array([0.71, 0.0, -0.71]), np.array([0.41, -0.82, 0.41]))
     channels = [(luma, architecture.ENCODER_WIDTH - 2 * CHROMA_FILTERS)]
@@ -77,7 +72,7 @@ def _waves(tokens: int) -> Tensor:
     return torch.cat([rows, columns], dim=2)[None]
 
 
-def _look_near(attention: nn.Module, sharpness: float, shift: float) -> None:
+def _look_near(attention: Attention, sharpness: float, shift: float) -> None:
     """Make each head prefer keys near its query, moved by `shift` tokens up, down, left or right.
 
     The bias is a parabola of the offset: the query's constant part times the table of relative

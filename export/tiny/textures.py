@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from export.tiny.drawing import blur, streak
+
 Field = NDArray[np.float32]
 Rng = np.random.Generator
 
@@ -46,7 +48,7 @@ def _blend(mask: Field, first: Field, second: Field) -> Field:
     return first + mask[..., None] * (second - first)
 
 
-def plain(rng: Rng, height: int, width: int, first: Field, second: Field) -> Field:
+def plain(rng: Rng, height: int, width: int, first: Field, second: Field) -> Field:  # noqa: ARG001 a painter as the others
     painted = np.empty((height, width, 3), np.float32)
     painted[:] = first
     return painted
@@ -64,7 +66,7 @@ def mottled(rng: Rng, height: int, width: int, first: Field, second: Field) -> F
 
 
 def speckled(rng: Rng, height: int, width: int, first: Field, second: Field) -> Field:
-    grain = cv2.GaussianBlur(rng.standard_normal((height, width), np.float32), (0, 0), 0.8)
+    grain = blur(rng.standard_normal((height, width), np.float32), 0.8)
     grown = cv2.resize(grain, (width, height))
     return plain(rng, height, width, first, second) * (1 + rng.uniform(0.1, 0.6) * grown[..., None])
 
@@ -110,12 +112,11 @@ def strands(rng: Rng, height: int, width: int, first: Field, second: Field) -> F
     """Fur, grass, wood: noise smeared along one direction, over two mottled tones."""
     noise = rng.standard_normal((height, width), np.float32)
     length = int(rng.integers(5, 15))
-    kernel = np.zeros((length, length), np.float32)
     angle = rng.uniform(0, np.pi)
     reach = np.array([np.cos(angle), np.sin(angle)]) * length / 2
     middle = np.array([length / 2, length / 2])
     start, end = (middle - reach).astype(int), (middle + reach).astype(int)
-    cv2.line(kernel, start.tolist(), end.tolist(), 1.0)
+    kernel = streak(length, (int(start[0]), int(start[1])), (int(end[0]), int(end[1])))
     smeared = cv2.filter2D(noise, -1, kernel / max(1.0, float(np.sqrt(kernel.sum()))))
     base = (patches if rng.random() < 0.4 else mottled)(rng, height, width, first, second)
     return base * (1 + rng.uniform(0.05, 0.25) * smeared[..., None])
@@ -126,7 +127,8 @@ def metal(rng: Rng, height: int, width: int, first: Field, second: Field) -> Fie
     knots = rng.uniform(0.5, 1.5, int(rng.integers(3, 8))).astype(np.float32)[:, None]
     band = cv2.resize(knots, (1, max(1, height)), interpolation=cv2.INTER_CUBIC)
     painted = plain(rng, height, width, first, second) * band[:, :, None]
-    return painted + 20 * np.clip(cloud(rng, height, width, grain=0.5, octaves=2), 0, 2)[..., None]
+    shine = np.clip(cloud(rng, height, width, grain=0.5, octaves=2), 0, 2)[..., None]
+    return np.asarray(painted + 20 * shine, np.float32)
 
 
 def panes(rng: Rng, height: int, width: int, first: Field, second: Field) -> Field:
@@ -164,7 +166,7 @@ def colour(rng: Rng) -> Field:
     saturation = 255 * (rng.uniform(0, 0.25) if vivid < 0.35 else rng.uniform(0.2, 1.0))
     value = 255 * rng.uniform(0.08, 1.0)
     pixel = np.array([[[hue, saturation, value]]], np.uint8)
-    return cv2.cvtColor(pixel, cv2.COLOR_HSV2RGB)[0, 0].astype(np.float32)
+    return np.asarray(cv2.cvtColor(pixel, cv2.COLOR_HSV2RGB)[0, 0], np.float32)
 
 
 def near(rng: Rng, given: Field, distance: float) -> Field:

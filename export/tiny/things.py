@@ -102,12 +102,12 @@ def beast(rng: Rng) -> list[Part]:
     skull = len(parts)
     parts.append(Part(_oval(head[0], head[1], size, size * 0.85), 0, own=rng.random() < 0.6))
     owner = skull if parts[skull].own else -1
-    snout = head + [size * rng.uniform(0.6, 1.1), size * 0.25]
+    snout = head + np.array([size * rng.uniform(0.6, 1.1), size * 0.25])
     shade = 4 if rng.random() < 0.5 else 0
     parts.append(Part(_oval(snout[0], snout[1], size * 0.55, size * 0.35, 0.3), shade, False, owner))
     for side in (-0.4, 0.35):
-        root = head + [side * size, -size * 0.6]
-        tip = root + [rng.uniform(-0.6, 0.2) * size, -size * rng.uniform(0.3, 1.3)]
+        root = head + np.array([side * size, -size * 0.6])
+        tip = root + np.array([rng.uniform(-0.6, 0.2) * size, -size * rng.uniform(0.3, 1.3)])
         ear = _bone((root[0], root[1]), (tip[0], tip[1]), size * 0.32, size * 0.05)
         parts.append(Part(ear, 0, rng.random() < 0.3, owner))
     parts.append(Part(_oval(head[0] + size * 0.3, head[1] - size * 0.1, size * 0.1, size * 0.1), 2, True, owner))
@@ -212,8 +212,21 @@ def bicycle(rng: Rng) -> list[Part]:
     for x in (-0.58, 0.58):
         rim = _oval(x, 0.3, 0.4, 0.4) + _oval(x, 0.3, 0.4 - thick * 1.6, 0.4 - thick * 1.6)
         parts.append(Part(rim, 0))
-    joints = {"back": (-0.58, 0.3), "crank": (-0.1, 0.35), "seat": (-0.2, -0.25), "bar": (0.42, -0.25), "front": (0.58, 0.3)}
-    for a, b in (("back", "crank"), ("back", "seat"), ("crank", "seat"), ("seat", "bar"), ("crank", "bar"), ("bar", "front")):
+    joints = {
+        "back": (-0.58, 0.3),
+        "crank": (-0.1, 0.35),
+        "seat": (-0.2, -0.25),
+        "bar": (0.42, -0.25),
+        "front": (0.58, 0.3),
+    }
+    for a, b in (
+        ("back", "crank"),
+        ("back", "seat"),
+        ("crank", "seat"),
+        ("seat", "bar"),
+        ("crank", "bar"),
+        ("bar", "front"),
+    ):
         parts.append(Part(_bone(joints[a], joints[b], thick, thick), 1, own=False))
     parts.append(Part(_oval(-0.22, -0.3, 0.14, 0.05), 2))
     parts.append(Part(_bone((0.42, -0.25), (0.5, -0.42), thick, thick), 1, own=False))
@@ -289,7 +302,7 @@ def chair(rng: Rng) -> list[Part]:
     return [*parts, Part(_block(0, 0.1, 0.5, rng.uniform(0.06, 0.16)), 0 if rng.random() < 0.5 else 2)]
 
 
-def lamp(rng: Rng) -> list[Part]:
+def lamp(rng: Rng) -> list[Part]:  # noqa: ARG001 all kinds are called alike
     shade = np.array([[-0.25, -0.9], [0.25, -0.9], [0.5, -0.35], [-0.5, -0.35]])
     parts = [Part(_block(0, 0.2, 0.04, 0.6), 1, own=False), Part(_oval(0, 0.85, 0.4, 0.1), 1, own=False)]
     return [*parts, Part([shade], 0)]
@@ -337,7 +350,9 @@ def shelf(rng: Rng) -> list[Part]:
     x = -0.9
     while x < 0.8:
         wide, high = rng.uniform(0.04, 0.15), rng.uniform(0.22, 0.44)
-        parts.append(Part(_block(x + wide, 0.46 - high, wide * 0.95, high, rng.normal(0, 0.02)), int(rng.integers(2, 8))))
+        parts.append(
+            Part(_block(x + wide, 0.46 - high, wide * 0.95, high, rng.normal(0, 0.02)), int(rng.integers(2, 8)))
+        )
         x += 2 * wide + rng.choice([0.0, 0.0, 0.1])
     return parts
 

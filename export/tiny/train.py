@@ -8,6 +8,7 @@ import argparse
 import ctypes
 import json
 import math
+import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +17,15 @@ import torch
 from segment_anything.modeling import Sam
 from torch import Tensor, nn
 
-from export.tiny import architecture, feed, start, weights
+from export.tiny import architecture, evaluate, feed, start, weights
 from export.tiny.objective import Batch, DenseHead, decoder_losses, dense_losses, encode
 from export.tiny.stages import STAGES, Stage
 
 AVERAGE_OVER = 300
 """Steps that the averaged weights reach back, fewer at a stage's start."""
+
+VALIDATION_SEED = 20_000_000
+VALIDATION_SCENES = 30
 
 WARM_UP = 60
 DENSE_SHARE = 0.5
@@ -56,7 +60,8 @@ def _copy(sam: Sam) -> dict[str, Tensor]:
 
 def _optimiser(sam: Sam, head: nn.Module) -> torch.optim.AdamW:
     """Decay for matrices; none for vectors, tables of positions and embeddings."""
-    matrices, rest = [], []
+    matrices: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
     for name, parameter in [*sam.named_parameters(), *head.named_parameters()]:
         plain = parameter.ndim < 2 or "pos" in name or "embed" in name or "token" in name
         (rest if plain else matrices).append(parameter)
@@ -119,16 +124,16 @@ def train_step(state: State, stage: Stage, batch: Batch) -> dict[str, float]:
     correct = bool(stage.correct_every) and state.step % stage.correct_every == 0
     with torch.autocast(device.type, torch.bfloat16):
         embedding = encode(state.sam, batch.image, batch.shown)
-        terms = {name: DENSE_SHARE * term for name, term in dense_losses(state.sam, state.head, embedding, batch).items()}
+        terms = {
+            name: DENSE_SHARE * term for name, term in dense_losses(state.sam, state.head, embedding, batch).items()
+        }
         if stage.points:
-            found = decoder_losses(
-                state.sam, embedding, batch, points=stage.points, boxes=stage.boxes, correct=correct
-            )
+            found = decoder_losses(state.sam, embedding, batch, points=stage.points, boxes=stage.boxes, correct=correct)
             terms |= {name: TERM_WEIGHTS.get(name, 1.0) * term for name, term in found.items()}
     for group in state.optimiser.param_groups:
         group["lr"] = rate(stage, state.step)
     state.optimiser.zero_grad(set_to_none=True)
-    torch.stack(list(terms.values())).sum().backward()
+    torch.autograd.backward(torch.stack(list(terms.values())).sum())
     parameters = [*state.sam.parameters(), *state.head.parameters()]
     norm = nn.utils.clip_grad_norm_(parameters, 1.0)
     state.optimiser.step()
@@ -146,7 +151,9 @@ def train(work: Path, pool: Path, chosen: argparse.Namespace) -> State:
     device = torch.device(chosen.device)
     path = work / "checkpoint.pt"
     state = resume(path, device) if path.exists() else new_state(chosen.seed, 0, device)
-    begun = saved = clock = time.monotonic()
+    begun = saved = checked = clock = time.monotonic()
+    asked_to_end: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: asked_to_end.append(number))
     while True:
         stage = STAGES[state.stage]
         seed = chosen.seed * 1000 + state.stage
@@ -161,13 +168,17 @@ def train(work: Path, pool: Path, chosen: argparse.Namespace) -> State:
             if state.step % chosen.report_every == 0:
                 _report(work, state, kept, now - clock)
             clock = now
-            out_of_time = now - begun > chosen.stop_after
+            if now - checked > chosen.check_every:
+                _check(work, state)
+                checked = clock = now = time.monotonic()
+            out_of_time = now - begun > chosen.stop_after or state.step >= chosen.stop_at_step or bool(asked_to_end)
             if now - saved > chosen.save_every or out_of_time:
                 save(state, path)
                 saved = now
             if out_of_time:
                 return state
         save(state, work / f"stage-{state.stage}.pt")
+        _check(work, state)
         if state.stage + 1 == len(STAGES):
             save(state, path)
             return state
@@ -181,6 +192,18 @@ def _report(work: Path, state: State, terms: dict[str, float], seconds: float) -
     print(line, flush=True)
     with (work / "log.jsonl").open("a") as log:
         log.write(json.dumps({"stage": state.stage, "step": state.step, "seconds": state.seconds} | terms) + "\n")
+
+
+def _check(work: Path, state: State) -> None:
+    """Measure the averaged weights on a few scenes of the validation, at the stage's side."""
+    side = STAGES[state.stage].side
+    sam = architecture.build(side)
+    sam.load_state_dict({name: tensor.cpu() for name, tensor in state.average.items()})
+    seeds = range(VALIDATION_SEED, VALIDATION_SEED + VALIDATION_SCENES)
+    summary = evaluate.evaluate(sam.eval(), seeds, side=side).summary()
+    print(f"check after {state.seconds:.0f}s at {side}: {summary}", flush=True)
+    with (work / "log.jsonl").open("a") as log:
+        log.write(json.dumps({"check": side, "step": state.step, "seconds": state.seconds} | summary) + "\n")
 
 
 def keep_memory() -> None:
@@ -199,7 +222,9 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--stop-after", type=float, default=math.inf, metavar="SECONDS")
+    parser.add_argument("--stop-at-step", type=float, default=math.inf, metavar="STEP")
     parser.add_argument("--save-every", type=float, default=180, metavar="SECONDS")
+    parser.add_argument("--check-every", type=float, default=480, metavar="SECONDS")
     parser.add_argument("--report-every", type=int, default=20, metavar="STEPS")
     parser.add_argument("--export", action="store_true", help="write the package's weights and end")
     chosen = parser.parse_args()

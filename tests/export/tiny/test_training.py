@@ -1,0 +1,105 @@
+"""The training: exact where it rewrites the official decoder, and resumable."""
+
+import argparse
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from export.tiny import architecture, decoding, feed, objective, pool, start, train
+from export.tiny.losses import pair_ious, pair_losses
+from export.tiny.stages import Stage
+
+SMALL = Stage(128, 2, 100, (1e-3, 1e-3), 4, 2, 1, 2, 0.5)
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pool")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pool, "CHUNK", 4)
+        pool.draw_chunk(folder, 0)
+    return folder
+
+
+@pytest.fixture
+def few_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "CHUNK", 4)
+    monkeypatch.setattr(train, "STAGES", (SMALL,))
+
+
+def run(work: Path, scenes: Path, steps: int) -> train.State:
+    """Train until this many steps are done, from the checkpoint if there is one."""
+    work.mkdir(exist_ok=True)
+    chosen = argparse.Namespace(
+        device="cpu",
+        seed=5,
+        workers=0,
+        stop_after=math.inf,
+        stop_at_step=steps,
+        save_every=1e9,
+        check_every=1e9,
+        report_every=1000,
+    )
+    return train.train(work, scenes, chosen)
+
+
+@pytest.mark.usefixtures("few_scenes")
+def test_an_interrupted_training_ends_in_the_same_state(tmp_path: Path, scenes: Path) -> None:
+    run(tmp_path / "interrupted", scenes, 2)
+    resumed = run(tmp_path / "interrupted", scenes, 4)
+    straight = run(tmp_path / "straight", scenes, 4)
+    assert resumed.step == straight.step == 4
+    for name, tensor in straight.sam.state_dict().items():
+        torch.testing.assert_close(resumed.sam.state_dict()[name], tensor, rtol=0, atol=1e-6)
+
+
+@pytest.mark.usefixtures("few_scenes")
+def test_steps_on_the_same_scenes_lower_the_loss(tmp_path: Path, scenes: Path) -> None:
+    state = train.new_state(1, 0, torch.device("cpu"))
+    batch = next(feed.batches(scenes, SMALL, 1, 0, 0))
+    moved = feed.on_device(batch, torch.device("cpu"))
+    still = Stage(128, 2, 100, (1e-3, 1e-3), 4, 2, 1, 0, 0.5)
+    losses = [train.train_step(state, still, moved) for _ in range(8)]
+    assert sum(losses[-1].values()) - losses[-1]["norm"] < sum(losses[0].values()) - losses[0]["norm"]
+
+
+@pytest.mark.parametrize("with_mask", [False, True])
+def test_the_batched_decoder_equals_the_official_one(with_mask: bool) -> None:
+    sam = start.new_model(0, 128).eval()
+    embedding = torch.randn(2, 256, 8, 8)
+    points = torch.rand(2, 3, 1, 2) * 128
+    given = torch.randn(6, 1, 32, 32) if with_mask else None
+    with torch.no_grad():
+        sparse = objective.embed_prompts(sam, points.flatten(0, 1), torch.ones(6, 1), None)
+        dense = sam.prompt_encoder.mask_downscaling(given) if given is not None else None
+        logits, scores = decoding.decode(sam, embedding, sparse.view(2, 3, 2, -1), dense)
+        for row in range(2):
+            mine = given[3 * row : 3 * row + 3] if given is not None else None
+            tokens, field = sam.prompt_encoder((points[row], torch.ones(3, 1)), None, mine)
+            place = sam.prompt_encoder.get_dense_pe()
+            wanted, sure = sam.mask_decoder.predict_masks(embedding[row : row + 1], place, tokens, field)
+            torch.testing.assert_close(logits[row], wanted, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(scores[row], sure, rtol=1e-4, atol=1e-5)
+
+
+def test_growing_keeps_what_an_offset_means() -> None:
+    small = start.new_model(0, 128).state_dict()
+    grown = start.grow(small, architecture.IMAGE_SIDE)
+    architecture.build().load_state_dict(grown, strict=True)
+    name = "image_encoder.blocks.1.attn.rel_pos_h"
+    before, after = small[name], grown[name]
+    middle = len(after) // 2
+    torch.testing.assert_close(after[middle], before[len(before) // 2])
+    torch.testing.assert_close(after[0], before[0])
+
+
+def test_pair_losses_are_least_where_output_and_target_agree() -> None:
+    targets = torch.zeros(2, 64)
+    targets[0, :20], targets[1, 30:] = 1, 1
+    logits = targets * 20 - 10
+    losses, ious = pair_losses(logits, targets), pair_ious(logits, targets)
+    assert (losses.diagonal() < 0.1).all()
+    assert losses[0, 1] > 1
+    torch.testing.assert_close(ious, torch.eye(2))
