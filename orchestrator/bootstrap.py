@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from threadpoolctl import threadpool_limits
+
 from orchestrator.adapters import database
 from orchestrator.adapters.onnx_decoder import OnnxDecoders
 from orchestrator.adapters.onnx_encoder import OnnxEncoder
@@ -10,6 +12,7 @@ from orchestrator.adapters.repository import FileModelRepository
 from orchestrator.adapters.triton_encoder import TritonEncoder
 from orchestrator.domain.image import Limits
 from orchestrator.settings import Settings
+from orchestrator.usecases.automatic import Automatic
 from orchestrator.usecases.health import Check, Health
 from orchestrator.usecases.images import Images
 from orchestrator.usecases.models import Models
@@ -25,6 +28,7 @@ class Engines:
     encoder: Encoder
     models: Models
     segment: Segment
+    automatic: Automatic
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class Services:
     limits: Limits
     models: Models
     segment: Segment
+    automatic: Automatic
     images: Images
     health: Health
 
@@ -48,7 +53,11 @@ def engines(settings: Settings) -> Engines:
         encoder = OnnxEncoder(settings.model_repository, settings.cores)
     models = Models(repository, encoder)
     decoders = OnnxDecoders(settings.model_repository, settings.cores)
-    return Engines(limits(settings), encoder, models, Segment(models, encoder, decoders))
+    segment = Segment(models, encoder, decoders)
+    automatic = Automatic(models, decoders, segment, settings.cores)
+    # Masks are made by small matrix products on threads of their own: threads below them only get in the way.
+    threadpool_limits(1, user_api="blas")
+    return Engines(limits(settings), encoder, models, segment, automatic)
 
 
 def services(settings: Settings) -> Services:
@@ -68,6 +77,7 @@ def services(settings: Settings) -> Services:
         limits=parts.limits,
         models=parts.models,
         segment=parts.segment,
+        automatic=parts.automatic,
         images=Images(database.SqlImageRows(engine), files, parts.limits),
         health=Health(checks),
     )

@@ -38,6 +38,7 @@ class Settings(BaseSettings):
     model_repository: Path = Path("model_repository")
     triton_url: str = ""  # host:port of Triton's gRPC; empty: encode in this process
     triton_timeout_seconds: float = Field(60.0, gt=0)
+    request_timeout_seconds: float = Field(300.0, gt=0)  # of automatic masks that somebody waits for
     model_cache_dir: Path = Path("./models")
     sam_model_urls: dict[str, str] = OFFICIAL_CHECKPOINTS
 

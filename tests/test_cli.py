@@ -21,7 +21,7 @@ def picture(tmp_path: Path) -> Path:
 
 
 def quarry(environment: dict[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "orchestrator.cli", *arguments]
+    command = [sys.executable, "-m", "orchestrator.cli.main", *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
 
 

@@ -3,14 +3,21 @@
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
+import numpy as np
 from fastapi import Depends, File, Form, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
+from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 from orchestrator.bootstrap import Services
+from orchestrator.domain import grid, prompts, rle
 from orchestrator.domain import image as images
-from orchestrator.domain.errors import InvalidPicture
+from orchestrator.domain.errors import InvalidPicture, InvalidPrompt
+from orchestrator.domain.geometry import Size
+from orchestrator.domain.grid import Options
 from orchestrator.domain.image import Image
+from orchestrator.domain.rle import Rle
 from orchestrator.usecases.stopwatch import Stopwatch
 
 OWNER = "anonymous"
@@ -26,62 +33,6 @@ Wired = Annotated[Services, Depends(services)]
 Upload = Annotated[UploadFile | None, File(description="The picture, as a file.")]
 ImageId = Annotated[str | None, Form(description="In place of `image`: the id that `POST /images` answered.")]
 ModelName = Annotated[str | None, Form(description="`tiny`, `vit_b`, `vit_l` or `vit_h`; DEFAULT_MODEL without it.")]
-
-
-PointsText = Annotated[
-    str | None,
-    Form(description="Points [[x,y],…] in pixels of the upright picture, as JSON.", examples=["[[500,375]]"]),
-]
-LabelsText = Annotated[
-    str | None,
-    Form(description="One label a point, as JSON: 1 foreground, 0 background; all 1 without it.", examples=["[1]"]),
-]
-BoxText = Annotated[
-    str | None,
-    Form(description="One box [x0,y0,x1,y1], as JSON.", examples=["[700,560,1510,1200]"]),
-]
-BoxesText = Annotated[
-    str | None,
-    Form(
-        description="Boxes [[x0,y0,x1,y1],…], as JSON; the whole picture without it.",
-        examples=["[[700,560,1510,1200]]"],
-    ),
-]
-Parsed = TypeVar("Parsed")
-_ROWS = TypeAdapter(list[list[float]])
-_NUMBERS = TypeAdapter(list[float])
-_LABELS = TypeAdapter(list[int])
-
-
-@dataclass(frozen=True)
-class PointPrompt:
-    points: list[list[float]]
-    labels: list[int] | None
-    box: list[float] | None
-
-
-def point_prompt(points: PointsText = None, labels: LabelsText = None, box: BoxText = None) -> PointPrompt:
-    """Raises `RequestValidationError`."""
-    return PointPrompt(
-        _parse(_ROWS, points, "points") or [],
-        _parse(_LABELS, labels, "labels"),
-        _parse(_NUMBERS, box, "box"),
-    )
-
-
-def box_list(boxes: BoxesText = None) -> list[list[float]]:
-    """Raises `RequestValidationError`."""
-    return _parse(_ROWS, boxes, "boxes") or []
-
-
-def _parse(adapter: TypeAdapter[Parsed], text: str | None, field: str) -> Parsed | None:
-    if text is None or not text.strip():
-        return None
-    try:
-        return adapter.validate_json(text)
-    except ValidationError as exc:
-        problems = [dict(error) | {"loc": ("body", field, *error["loc"])} for error in exc.errors()]
-        raise RequestValidationError(problems) from exc
 
 
 @dataclass(frozen=True)
@@ -111,5 +62,138 @@ def read(upload: UploadFile | None, services: Services) -> bytes:
 
 
 GivenPicture = Annotated[Picture, Depends(picture)]
+
+PointsText = Annotated[
+    str | None,
+    Form(description="Points [[x,y],…] in pixels of the upright picture, as JSON.", examples=["[[500,375]]"]),
+]
+LabelsText = Annotated[
+    str | None,
+    Form(description="One label a point, as JSON: 1 foreground, 0 background; all 1 without it.", examples=["[1]"]),
+]
+BoxText = Annotated[
+    str | None,
+    Form(description="One box [x0,y0,x1,y1], as JSON.", examples=["[700,560,1510,1200]"]),
+]
+BoxesText = Annotated[
+    str | None,
+    Form(
+        description="Boxes [[x0,y0,x1,y1],…], as JSON; the whole picture without it.",
+        examples=["[[700,560,1510,1200]]"],
+    ),
+]
+Parsed = TypeVar("Parsed")
+_ROWS = TypeAdapter(list[list[float]])
+_NUMBERS = TypeAdapter(list[float])
+_LABELS = TypeAdapter(list[int])
+_GRIDS = TypeAdapter(list[list[list[float]]])
+_AUTO = Options()
+
+
+class RleField(TypedDict):
+    """COCO's run-length encoding in a form's field."""
+
+    size: tuple[int, int]
+    counts: str
+
+
+_ROI: TypeAdapter[list[float] | RleField] = TypeAdapter(list[float] | RleField)
+
+
+@dataclass(frozen=True)
+class PointPrompt:
+    points: list[list[float]]
+    labels: list[int] | None
+    box: list[float] | None
+
+
+def point_prompt(points: PointsText = None, labels: LabelsText = None, box: BoxText = None) -> PointPrompt:
+    """Raises `RequestValidationError`."""
+    return PointPrompt(
+        _parse(_ROWS, points, "points") or [],
+        _parse(_LABELS, labels, "labels"),
+        _parse(_NUMBERS, box, "box"),
+    )
+
+
+def box_list(boxes: BoxesText = None) -> list[list[float]]:
+    """Raises `RequestValidationError`."""
+    return _parse(_ROWS, boxes, "boxes") or []
+
+
+def automatic_options(
+    picture: GivenPicture,
+    points_per_side: Annotated[int | None, Form(description="Points along one side of the grid.")] = None,
+    points_per_batch: Annotated[int | None, Form(description="At most so many points at once.")] = None,
+    pred_iou_thresh: Annotated[float, Form(description="Least predicted IoU.")] = _AUTO.pred_iou_thresh,
+    stability_score_thresh: Annotated[float, Form(description="Least stability.")] = _AUTO.stability_score_thresh,
+    stability_score_offset: Annotated[float, Form()] = _AUTO.stability_score_offset,
+    box_nms_thresh: Annotated[float, Form()] = _AUTO.box_nms_thresh,
+    crop_n_layers: Annotated[int, Form(description="Layers of crops beside the whole picture.")] = 0,
+    crop_nms_thresh: Annotated[float, Form()] = _AUTO.crop_nms_thresh,
+    crop_overlap_ratio: Annotated[float, Form()] = _AUTO.crop_overlap_ratio,
+    crop_n_points_downscale_factor: Annotated[int, Form()] = 1,
+    point_grids: Annotated[str | None, Form(description="Per layer, points [[x,y],…] in [0,1], as JSON.")] = None,
+    min_mask_region_area: Annotated[int, Form(description="Smaller holes and islands go, in pixels.")] = 1000,
+    fill_holes_area: Annotated[int | None, Form(description="The same, for holes alone.")] = None,
+    remove_islands_area: Annotated[int | None, Form(description="The same, for islands alone.")] = None,
+    points: Annotated[str | None, Form(description="Points of your own [[x,y],…] in pixels, as JSON.")] = None,
+    roi: Annotated[
+        str | None,
+        Form(description="Region to stay inside, as JSON: a box [x0,y0,x1,y1], or an RLE with size and counts."),
+    ] = None,
+    max_area: Annotated[int | None, Form(description="Largest area of a mask, in pixels.")] = None,
+    max_masks: Annotated[int | None, Form(description="The best so many, by predicted IoU.")] = None,
+) -> Options:
+    """The official generator's parameters, by its own names. Raises `RequestValidationError`, `InvalidPrompt`."""
+    grids, own = _parse(_GRIDS, point_grids, "point_grids"), _parse(_ROWS, points, "points")
+    size = (picture.image.height, picture.image.width)
+    region = _parse(_ROI, roi, "roi")
+    return Options(
+        points_per_side=_AUTO.points_per_side if points_per_side is None and grids is None else points_per_side,
+        points_per_batch=points_per_batch,
+        pred_iou_thresh=pred_iou_thresh,
+        stability_score_thresh=stability_score_thresh,
+        stability_score_offset=stability_score_offset,
+        box_nms_thresh=box_nms_thresh,
+        crop_n_layers=crop_n_layers,
+        crop_nms_thresh=crop_nms_thresh,
+        crop_overlap_ratio=crop_overlap_ratio,
+        crop_n_points_downscale_factor=crop_n_points_downscale_factor,
+        point_grids=None if grids is None else [grid.rows(one) for one in grids],
+        min_mask_region_area=min_mask_region_area,
+        fill_holes_area=fill_holes_area,
+        remove_islands_area=remove_islands_area,
+        points=prompts.own_points(own, size) if own is not None else None,
+        roi=None if region is None else _region(region, size),
+        max_area=max_area,
+        max_masks=max_masks,
+    )
+
+
+def _region(given: "list[float] | RleField", size: Size) -> NDArray[np.bool_]:
+    """A region of interest, bool [H, W]."""
+    if isinstance(given, list):
+        return prompts.box_region(given, size)
+    try:
+        region = rle.decode(Rle(given["size"], given["counts"]))
+    except ValueError as exc:
+        raise InvalidPrompt(f"The region of interest is no run-length encoding: {exc}.") from exc
+    if region.shape != size:
+        raise InvalidPrompt(f"The region of interest is of {region.shape}, the picture of {size} (height, width).")
+    return region
+
+
+def _parse(adapter: TypeAdapter[Parsed], text: str | None, field: str) -> Parsed | None:
+    if text is None or not text.strip():
+        return None
+    try:
+        return adapter.validate_json(text)
+    except ValidationError as exc:
+        problems = [dict(error) | {"loc": ("body", field, *error["loc"])} for error in exc.errors()]
+        raise RequestValidationError(problems) from exc
+
+
 GivenPoints = Annotated[PointPrompt, Depends(point_prompt)]
+GivenOptions = Annotated[Options, Depends(automatic_options)]
 GivenBoxes = Annotated[list[list[float]], Depends(box_list)]

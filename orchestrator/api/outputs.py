@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 from orchestrator.api import schemas
 from orchestrator.api.inputs import Picture
 from orchestrator.api.request_id import current_request_id
-from orchestrator.domain import overlay, rle
+from orchestrator.domain import overlay
 from orchestrator.usecases.segment import Segmentation
 
 
@@ -20,8 +20,7 @@ class Output(StrEnum):
 def respond(answer: Segmentation, picture: Picture, output: Output) -> Response:
     """JSON with the masks as RLE, or a PNG to look at."""
     if output is Output.overlay:
-        shapes = [rle.decode(mask.segmentation) for mask in answer.masks]
-        return Response(overlay.to_png(overlay.draw(picture.image, shapes)), media_type="image/png")
+        return Response(overlay.to_png(overlay.draw(picture.image, answer.masks)), media_type="image/png")
     timings = picture.watch.milliseconds()
     body = schemas.segmentation_body(answer, picture.id, timings, current_request_id())
     return JSONResponse(body.model_dump())

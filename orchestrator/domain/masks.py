@@ -3,15 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.domain import rle
-from orchestrator.domain.geometry import Size, resized_size
+from orchestrator.domain.geometry import Size
 from orchestrator.domain.rle import Rle
+from orchestrator.domain.upscale import Upscaler, Window
 
 STABILITY_OFFSET = 1.0
+
+Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -23,63 +25,85 @@ class Mask:
     """
 
     segmentation: Rle
-    bbox: tuple[int, int, int, int]
+    bbox: Box
     area: int
     predicted_iou: float
     stability_score: float
     point_coords: tuple[tuple[float, float], ...]
-    crop_box: tuple[int, int, int, int]
+    crop_box: Box
 
 
-def upscale(logits: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
-    """Low-res logits [L, L] of a model with side 4·L → logits of the picture, float32 `size`.
+@dataclass(frozen=True)
+class Shape:
+    """A mask as its window: `inside` bool [w, h], column by column; its upper left pixel is (x, y)."""
 
-    The official `Sam.postprocess_masks`: bilinear to S×S, the padding cut off, bilinear to the picture. OpenCV's
-    bilinear filter has the same half-pixel centres as PyTorch's with `align_corners=False`.
-    """
-    side = 4 * logits.shape[0]
-    height, width = resized_size(size, side)
-    square = cv2.resize(logits, (side, side), interpolation=cv2.INTER_LINEAR)
-    full = cv2.resize(square[:height, :width], size[::-1], interpolation=cv2.INTER_LINEAR)
-    return np.asarray(full, np.float32)
+    inside: NDArray[np.bool_]
+    x: int
+    y: int
+
+    @property
+    def area(self) -> int:
+        return int(np.count_nonzero(self.inside))
+
+    def bounds(self) -> Box:
+        """[min x, min y, max x, max y] of the pixels inside; zeros if there are none."""
+        columns = np.flatnonzero(self.inside.any(axis=1))
+        if not len(columns):
+            return (0, 0, 0, 0)
+        rows = np.flatnonzero(self.inside[columns[0] : columns[-1] + 1].any(axis=0))
+        x0, x1, y0, y1 = (int(place) for place in (columns[0], columns[-1], rows[0], rows[-1]))
+        return (self.x + x0, self.y + y0, self.x + x1, self.y + y1)
+
+    def encode(self, size: Size) -> Rle:
+        """The mask of a picture of `size`."""
+        return rle.encode_window(self.inside.T, (self.x, self.y), size)
 
 
-def stability_score(logits: NDArray[np.float32], threshold: float, offset: float = STABILITY_OFFSET) -> float:
+def shape_of(mask: Mask) -> Shape:
+    """The mask's pixels, in its box alone."""
+    x, y, wide, high = mask.bbox
+    box = (x, y, x + wide + 1, y + high + 1)
+    runs = rle.unpack(mask.segmentation.counts)
+    return Shape(rle.window_of_runs(runs, box, mask.segmentation.size[0]), x, y)
+
+
+def look(low: NDArray[np.float32], upscaler: Upscaler, threshold: float, offset: float) -> Window | None:
+    """The part of the picture whose logits are above `threshold` − `offset`, or above `threshold`."""
+    return upscaler.window(low, threshold - max(offset, 0.0))
+
+
+def stability_score(window: Window, threshold: float, offset: float = STABILITY_OFFSET) -> float:
     """IoU of the mask thresholded `offset` above and below; 0 where both are empty.
 
-    The official `calculate_stability_score`, which answers NaN there.
+    The official `calculate_stability_score`, which answers NaN there: both fail every threshold.
     """
-    inner = int(np.count_nonzero(logits > threshold + offset))
-    outer = int(np.count_nonzero(logits > threshold - offset))
+    inner = int(np.count_nonzero(window.values > threshold + offset))
+    outer = int(np.count_nonzero(window.values > threshold - offset))
     return inner / outer if outer else 0.0
 
 
-def bounding_box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
-    """[x, y, w, h] with w = max x − min x, as the official code has it; zeros for an empty mask."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(rows):
-        return (0, 0, 0, 0)
-    x, y = int(columns[0]), int(rows[0])
-    return (x, y, int(columns[-1]) - x, int(rows[-1]) - y)
+def shape(window: Window, threshold: float) -> Shape:
+    return Shape(window.values > threshold, window.x, window.y)
 
 
 def describe(
-    logits: NDArray[np.float32],
+    low: NDArray[np.float32],
     predicted_iou: float,
     threshold: float,
-    size: Size,
+    upscaler: Upscaler,
     points: Sequence[tuple[float, float]],
 ) -> Mask:
-    """One answer of the decoder, low-res logits [L, L], as a mask of the picture of `size`."""
-    full = upscale(logits, size)
-    mask = full > threshold
-    height, width = size
+    """One answer of the decoder, low-res logits [L, L], as a mask of the picture."""
+    window = look(low, upscaler, threshold, STABILITY_OFFSET)
+    found = shape(window, threshold) if window else Shape(np.zeros((1, 1), np.bool_), 0, 0)
+    height, width = upscaler.size
+    x0, y0, x1, y1 = found.bounds()
     return Mask(
-        segmentation=rle.encode(mask),
-        bbox=bounding_box(mask),
-        area=int(np.count_nonzero(mask)),
+        segmentation=found.encode(upscaler.size),
+        bbox=(x0, y0, x1 - x0, y1 - y0),
+        area=found.area,
         predicted_iou=predicted_iou,
-        stability_score=stability_score(full, threshold),
+        stability_score=stability_score(window, threshold) if window else 0.0,
         point_coords=tuple(points),
         crop_box=(0, 0, width, height),
     )

@@ -7,20 +7,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.domain.image import Image
+from orchestrator.domain.masks import Mask, shape_of
 
 _GOLDEN = 0.618034
 _OPACITY = 0.45
 
 
-def draw(image: Image, masks: Sequence[NDArray[np.bool_]]) -> NDArray[np.uint8]:
+def draw(image: Image, masks: Sequence[Mask]) -> NDArray[np.uint8]:
     """RGB uint8 [H, W, 3]: each mask tinted in its own colour with an outline, larger ones below smaller ones."""
     canvas = image.pixels.copy()
     thickness = max(2, round(max(image.height, image.width) / 500))
-    order = sorted(range(len(masks)), key=lambda index: -int(np.count_nonzero(masks[index])))
-    for index in order:
-        mask, tint = masks[index], np.array(colour(index), np.float32)
-        canvas[mask] = (canvas[mask] * (1 - _OPACITY) + tint * _OPACITY).astype(np.uint8)
-        outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    for index in sorted(range(len(masks)), key=lambda index: -masks[index].area):
+        shape = shape_of(masks[index])
+        inside, tint = np.ascontiguousarray(shape.inside.T), np.array(colour(index), np.float32)
+        rows, columns = inside.shape
+        part = canvas[shape.y : shape.y + rows, shape.x : shape.x + columns]
+        part[inside] = (part[inside] * (1 - _OPACITY) + tint * _OPACITY).astype(np.uint8)
+        outlines, _ = cv2.findContours(
+            inside.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(shape.x, shape.y)
+        )
         # Dark below light: legible on any picture.
         cv2.drawContours(canvas, outlines, -1, (20, 20, 20), thickness + 2, cv2.LINE_AA)
         cv2.drawContours(canvas, outlines, -1, colour(index), thickness, cv2.LINE_AA)

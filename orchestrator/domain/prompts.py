@@ -47,11 +47,7 @@ def from_points(
     if len(points) > MAX_POINTS:
         raise InvalidPrompt(f"{len(points):,} points are too many; at most {MAX_POINTS:,} are accepted.")
     coords = _numbers(points, "point", 2)
-    height, width = size
-    outside = (coords < 0).any(axis=1) | (coords[:, 0] > width) | (coords[:, 1] > height)
-    if outside.any():
-        x, y = coords[outside][0]
-        raise InvalidPrompt(f"The point ({x:g}, {y:g}) lies outside the picture of {width}×{height} pixels.")
+    _must_lie_inside(coords, size)
     kinds = [FOREGROUND] * len(points) if labels is None else list(labels)
     if len(kinds) != len(points):
         raise InvalidPrompt(f"{len(points)} points need as many labels, not {len(kinds)}.")
@@ -85,10 +81,41 @@ def from_boxes(boxes: Sequence[Sequence[float]], size: Size) -> Prompts:
     return Prompts(corners.reshape(-1, 2, 2), labels)
 
 
+def own_points(points: Sequence[Sequence[float]], size: Size) -> NDArray[np.float64]:
+    """Points of the caller's own for automatic masks, (x, y) in pixels, [n, 2]. Raises `InvalidPrompt`."""
+    coords = _numbers(points, "point", 2)
+    _must_lie_inside(coords, size)
+    return coords
+
+
+def box_region(box: Sequence[float], size: Size) -> NDArray[np.bool_]:
+    """The pixels whose centres a box [x0, y0, x1, y1] holds, bool `size`. Raises `InvalidPrompt`."""
+    corners = from_boxes([box], size).coords[0]
+    (x0, y0), (x1, y1) = np.clip(np.round(corners), 0, (size[1], size[0])).astype(int)
+    region = np.zeros(size, np.bool_)
+    region[y0:y1, x0:x1] = True
+    return region
+
+
+def each_point(points: NDArray[np.float64]) -> Prompts:
+    """One prompt per foreground point (x, y), [n, 2]."""
+    coords = np.zeros((len(points), 2, 2))
+    coords[:, 0] = points
+    return Prompts(coords, np.tile(np.array([FOREGROUND, PADDING], np.int32), (len(points), 1)))
+
+
 def whole_picture(size: Size) -> Prompts:
     """The default box: the whole picture."""
     height, width = size
     return from_boxes([(0, 0, width, height)], size)
+
+
+def _must_lie_inside(coords: NDArray[np.float64], size: Size) -> None:
+    height, width = size
+    outside = (coords < 0).any(axis=1) | (coords[:, 0] > width) | (coords[:, 1] > height)
+    if outside.any():
+        x, y = coords[outside][0]
+        raise InvalidPrompt(f"The point ({x:g}, {y:g}) lies outside the picture of {width}×{height} pixels.")
 
 
 def _numbers(rows: Sequence[Sequence[float]], noun: str, width: int) -> NDArray[np.float64]:

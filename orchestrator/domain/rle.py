@@ -68,6 +68,18 @@ def decode(rle: Rle) -> NDArray[np.bool_]:
     return np.ascontiguousarray(np.repeat(values, runs).reshape(width, height).T)
 
 
+def window_of_runs(runs: Runs, box: tuple[int, int, int, int], height: int) -> NDArray[np.bool_]:
+    """The part x0, y0, x1, y1 (ends excluded) of a mask of a picture of `height`, bool [w, h], column by column."""
+    x0, y0, x1, y1 = box
+    ends = np.cumsum(runs)
+    first, last = x0 * height, x1 * height
+    # Only runs that reach into the columns of the box.
+    low, high = np.searchsorted(ends, first, "right"), min(int(np.searchsorted(ends, last, "left")) + 1, len(runs))
+    bounds = np.clip(np.concatenate([[ends[low - 1] if low else 0], ends[low:high]]), first, last)
+    columns = np.repeat(np.arange(low, high) % 2 == 1, np.diff(bounds)).reshape(x1 - x0, height)
+    return columns[:, y0:y1]
+
+
 def area(rle: Rle) -> int:
     """Foreground pixels."""
     return int(unpack(rle.counts)[1::2].sum())

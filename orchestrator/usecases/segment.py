@@ -13,6 +13,7 @@ from orchestrator.domain.image import Image
 from orchestrator.domain.masks import Mask
 from orchestrator.domain.model import Manifest
 from orchestrator.domain.prompts import BACKGROUND, FOREGROUND, Prompts
+from orchestrator.domain.upscale import upscaler
 from orchestrator.usecases.models import Models
 from orchestrator.usecases.ports import Decoders, DecoderSession, Encoder, Float32
 from orchestrator.usecases.stopwatch import Stopwatch
@@ -105,8 +106,9 @@ def _decode(
         logits = scores.masks(keep)
     with watch.stage("masks"):
         rows, _ = np.nonzero(keep)
+        scaler = upscaler(size, model.image_side)
         return [
-            masks.describe(mask, float(iou), model.mask_threshold, size, _points(prompts, row))
+            masks.describe(mask, float(iou), model.mask_threshold, scaler, _points(prompts, row))
             for mask, iou, row in zip(logits, scores.iou[keep], rows, strict=True)
         ]
 

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Response
 
 from orchestrator.api import errors, outputs
-from orchestrator.api.inputs import GivenBoxes, GivenPicture, GivenPoints, ModelName, Wired
+from orchestrator.api.inputs import GivenBoxes, GivenOptions, GivenPicture, GivenPoints, ModelName, Wired
 from orchestrator.api.outputs import Output
 from orchestrator.api.schemas import SegmentationBody
 from orchestrator.domain import prompts
@@ -17,6 +17,7 @@ from orchestrator.domain.errors import (
     PictureTooLarge,
     UnsupportedPicture,
 )
+from orchestrator.usecases.stopwatch import Deadline
 
 _ANSWERS = errors.responses(
     InvalidPrompt, NotFound, ModelMissing, PictureTooLarge, UnsupportedPicture, DeadlineExceeded
@@ -57,4 +58,19 @@ def box(
     prompt = prompts.from_boxes(boxes, size) if boxes else prompts.whole_picture(size)
     name = model or services.settings.default_model
     answer = services.segment.boxes(picture.image, prompt, name, picture.watch)
+    return outputs.respond(answer, picture, output)
+
+
+@router.post("/auto", response_model=SegmentationBody)
+def auto(
+    services: Wired,
+    picture: GivenPicture,
+    options: GivenOptions,
+    model: ModelName = None,
+    output: OutputForm = Output.rle,
+) -> Response:
+    """All masks of the picture, by a grid of points."""
+    name = model or services.settings.default_model
+    deadline = Deadline(services.settings.request_timeout_seconds)
+    answer = services.automatic.generate(picture.image, options, name, picture.watch, deadline.check)
     return outputs.respond(answer, picture, output)

@@ -1,0 +1,177 @@
+"""Who does the work of a command: this process, or a running service."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import httpx2
+from pydantic import TypeAdapter
+
+from orchestrator import bootstrap
+from orchestrator.domain import image as images
+from orchestrator.domain import prompts
+from orchestrator.domain.grid import Options
+from orchestrator.domain.image import Image
+from orchestrator.domain.masks import Mask
+from orchestrator.settings import Settings
+from orchestrator.usecases.models import Models
+from orchestrator.usecases.segment import Segmentation
+from orchestrator.usecases.stopwatch import Stopwatch
+
+SERVER_SECONDS = 600.0
+_MASKS = TypeAdapter(list[Mask])
+
+Progress = Callable[[float], None]
+
+
+class Refused(Exception):
+    """A sentence for the person at the terminal."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Points with labels and at most one box, or boxes alone."""
+
+    points: list[list[float]]
+    labels: list[int]
+    boxes: list[list[float]]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`body`: as the API answers it."""
+
+    body: dict[str, Any]
+
+    @property
+    def masks(self) -> list[Mask]:
+        return _MASKS.validate_python(self.body["masks"])
+
+
+@dataclass(frozen=True)
+class ModelLine:
+    name: str
+    state: str
+    version: str
+    side: str
+    licence: str
+
+
+class Engine(Protocol):
+    def segment(self, picture: Path, prompt: Prompt) -> Answer: ...
+
+    def auto(self, picture: Path, options: Mapping[str, int | float], progress: Progress) -> Answer: ...
+
+    def models(self) -> list[ModelLine]: ...
+
+    def load(self, name: str) -> str: ...
+
+    def unload(self, name: str) -> str: ...
+
+
+class Here:
+    """This process: settings from the environment, the encoder at TRITON_URL or in the process."""
+
+    def __init__(self, model: str | None) -> None:
+        self._settings = Settings()
+        self._engines = bootstrap.engines(self._settings)
+        self._model = model or self._settings.default_model
+
+    def segment(self, picture: Path, prompt: Prompt) -> Answer:
+        image, watch = self._read(picture), Stopwatch()
+        size = (image.height, image.width)
+        if prompt.points:
+            box = prompt.boxes[0] if prompt.boxes else None
+            asked = prompts.from_points(prompt.points, prompt.labels, box, size)
+            return _answer(self._engines.segment.single(image, asked, self._model, watch), watch)
+        asked = prompts.from_boxes(prompt.boxes, size) if prompt.boxes else prompts.whole_picture(size)
+        return _answer(self._engines.segment.boxes(image, asked, self._model, watch), watch)
+
+    def auto(self, picture: Path, options: Mapping[str, int | float], progress: Progress) -> Answer:
+        image, watch = self._read(picture), Stopwatch()
+        chosen = Options(**options)  # type: ignore[arg-type]
+        return _answer(self._engines.automatic.generate(image, chosen, self._model, watch, progress), watch)
+
+    def models(self) -> list[ModelLine]:
+        lines = []
+        for status in self._engines.models.list():
+            manifest = status.manifest
+            facts = (manifest.version, str(manifest.image_side), manifest.licence) if manifest else ("", "", "")
+            lines.append(ModelLine(status.name, status.state, *facts))
+        return lines
+
+    def load(self, name: str) -> str:
+        return self._triton().load(name).state
+
+    def unload(self, name: str) -> str:
+        return self._triton().unload(name).state
+
+    def _triton(self) -> Models:
+        if not self._settings.triton_url:
+            raise Refused("There is no server to load a model: give --server URL, or set TRITON_URL.")
+        return self._engines.models
+
+    def _read(self, picture: Path) -> Image:
+        return images.decode(picture.read_bytes(), bootstrap.limits(self._settings))
+
+
+class There:
+    """A running service, by its API."""
+
+    def __init__(self, server: str, model: str | None) -> None:
+        self._server = server.rstrip("/")
+        self._fields = {"model": model} if model else {}
+
+    def segment(self, picture: Path, prompt: Prompt) -> Answer:
+        fields = {"labels": json.dumps(prompt.labels), "points": json.dumps(prompt.points)} if prompt.points else {}
+        if prompt.points and prompt.boxes:
+            fields["box"] = json.dumps(prompt.boxes[0])
+        elif prompt.boxes:
+            fields["boxes"] = json.dumps(prompt.boxes)
+        return self._post("/segment/single" if prompt.points else "/segment/box", picture, fields)
+
+    def auto(self, picture: Path, options: Mapping[str, int | float], progress: Progress) -> Answer:
+        answer = self._post("/segment/auto", picture, {name: str(value) for name, value in options.items()})
+        progress(1.0)
+        return answer
+
+    def models(self) -> list[ModelLine]:
+        lines = []
+        for model in self._ask("GET", "/models/")["models"]:
+            manifest = model["manifest"] or {"version": "", "image_side": "", "licence": ""}
+            facts = (manifest["version"], str(manifest["image_side"]), manifest["licence"])
+            lines.append(ModelLine(model["name"], model["state"], *facts))
+        return lines
+
+    def load(self, name: str) -> str:
+        return str(self._ask("POST", f"/models/{name}/load")["state"])
+
+    def unload(self, name: str) -> str:
+        return str(self._ask("DELETE", f"/models/{name}/unload")["state"])
+
+    def _post(self, path: str, picture: Path, fields: dict[str, str]) -> Answer:
+        with picture.open("rb") as file:
+            files = {"image": (picture.name, file)}
+            return Answer(self._ask("POST", path, data=self._fields | fields, files=files))
+
+    def _ask(self, method: str, path: str, **content: Any) -> dict[str, Any]:
+        response = httpx2.request(method, self._server + path, timeout=SERVER_SECONDS, **content)
+        is_json = response.headers.get("content-type", "").startswith("application/json")
+        body: dict[str, Any] = response.json() if is_json else {}
+        if response.is_error:
+            raise Refused(body.get("detail", f"The server answered {response.status_code}."))
+        return body
+
+
+def _answer(found: Segmentation, watch: Stopwatch) -> Answer:
+    height, width = found.size
+    return Answer(
+        {
+            "image": {"id": None, "width": width, "height": height},
+            "model": {"name": found.model.variant, "version": found.model.version},
+            "masks": _MASKS.dump_python(list(found.masks), mode="json"),
+            "timings_ms": watch.milliseconds(),
+        }
+    )

@@ -1,0 +1,142 @@
+"""`quarry`: the command line.
+
+Without a server, pictures are segmented in this process; with `--server URL`, by that service's API. `quarry up` runs
+the whole stack.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import httpx2
+import typer
+from rich.table import Table
+
+from orchestrator.cli import report
+from orchestrator.cli.engine import Engine, Here, Prompt, Refused, There
+from orchestrator.domain.errors import QuarryError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Image Quarry: cut objects out of pictures.")
+models_app = typer.Typer(no_args_is_help=True, help="What can be asked for, and what is at hand.")
+app.add_typer(models_app, name="models")
+
+Picture = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="The picture.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")]
+Server = Annotated[
+    str | None, typer.Option(envvar="QUARRY_SERVER", help="Address of a running service; this process without it.")
+]
+Model = Annotated[str | None, typer.Option(help="tiny, vit_b, vit_l or vit_h; DEFAULT_MODEL without it.")]
+
+
+def main() -> None:
+    """The console script: errors of ours become one sentence and exit code 1."""
+    try:
+        app()
+    except (QuarryError, Refused) as exc:
+        report.fail(str(exc))
+    except httpx2.HTTPError as exc:
+        report.fail(f"The server does not answer: {exc}. Is it running (quarry up) at the address given with --server?")
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
+def up(context: typer.Context) -> NoReturn:
+    """Run the whole stack here: Triton, Redis and the API, until Ctrl-C."""
+    os.execv(sys.executable, [sys.executable, "-m", "orchestrator.local", *context.args])  # noqa: S606 - no shell
+
+
+@app.command()
+def segment(
+    image: Picture,
+    point: Annotated[list[str] | None, typer.Option(help="x,y of a foreground point; may be given again.")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="x,y of a background point; may be given again.")] = None,
+    box: Annotated[
+        list[str] | None, typer.Option(help="x0,y0,x1,y1; may be given again without points: a mask for each.")
+    ] = None,
+    output: Output = Path("out"),
+    model: Model = None,
+    server: Server = None,
+) -> None:
+    """Cut out what points and boxes show: masks as PNG, an overlay to look at, and the answer as JSON."""
+    points = [*_numbers(point, 2, "--point"), *_numbers(exclude, 2, "--exclude")]
+    labels = [1] * len(point or []) + [0] * len(exclude or [])
+    boxes = _numbers(box, 4, "--box")
+    if points and len(boxes) > 1:
+        raise typer.BadParameter("points go with one box at most")
+    with report.spinner(f"segmenting {image.name}"):
+        answer = _engine(server, model).segment(image, Prompt(points, labels, boxes))
+    report.write_masks(answer, image, output)
+    report.show(answer, output)
+
+
+@app.command()
+def auto(
+    image: Picture,
+    points_per_side: Annotated[int, typer.Option(help="Points along one side of the grid.")] = 64,
+    pred_iou_thresh: Annotated[float, typer.Option(help="Least predicted IoU.")] = 0.90,
+    stability_score_thresh: Annotated[float, typer.Option(help="Least stability.")] = 0.92,
+    crop_n_layers: Annotated[int, typer.Option(help="Layers of crops beside the whole picture.")] = 0,
+    min_mask_region_area: Annotated[int, typer.Option(help="Smaller holes and islands go, in pixels.")] = 1000,
+    max_masks: Annotated[int | None, typer.Option(help="The best so many, by predicted IoU.")] = None,
+    output: Output = Path("out"),
+    model: Model = None,
+    server: Server = None,
+) -> None:
+    """Find all masks of a picture: an overlay to look at, and a COCO document."""
+    options: dict[str, int | float] = {
+        "points_per_side": points_per_side,
+        "pred_iou_thresh": pred_iou_thresh,
+        "stability_score_thresh": stability_score_thresh,
+        "crop_n_layers": crop_n_layers,
+        "min_mask_region_area": min_mask_region_area,
+    }
+    if max_masks is not None:
+        options["max_masks"] = max_masks
+    with report.bar(f"all masks of {image.name}") as progress:
+        answer = _engine(server, model).auto(image, options, progress)
+    report.write_coco(answer, image, output)
+    report.show(answer, output)
+
+
+@models_app.command("list")
+def list_models(server: Server = None) -> None:
+    """All variants and their state."""
+    table = Table("model", "state", "version", "side", "licence")
+    for model in _engine(server, None).models():
+        table.add_row(model.name, model.state, model.version, model.side, model.licence)
+    report.out.print(table)
+
+
+@models_app.command()
+def load(name: str, server: Server = None) -> None:
+    """Have Triton load a model (of --server's service, or at TRITON_URL)."""
+    with report.spinner(f"loading {name}"):
+        state = _engine(server, None).load(name)
+    report.out.print(f"{name}: {state}")
+
+
+@models_app.command()
+def unload(name: str, server: Server = None) -> None:
+    """Have Triton unload a model (of --server's service, or at TRITON_URL)."""
+    report.out.print(f"{name}: {_engine(server, None).unload(name)}")
+
+
+def _engine(server: str | None, model: str | None) -> Engine:
+    return There(server, model) if server else Here(model)
+
+
+def _numbers(texts: list[str] | None, count: int, option: str) -> list[list[float]]:
+    rows = []
+    for text in texts or []:
+        try:
+            row = [float(part) for part in text.split(",")]
+        except ValueError as exc:
+            raise typer.BadParameter(f"{option} {text}: numbers separated by commas are expected") from exc
+        if len(row) != count:
+            raise typer.BadParameter(f"{option} {text}: {count} numbers are expected")
+        rows.append(row)
+    return rows
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""What a command shows and writes."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from orchestrator import bootstrap
+from orchestrator.cli.engine import Answer
+from orchestrator.domain import coco, overlay, rle
+from orchestrator.domain import image as images
+from orchestrator.settings import Settings
+
+MOST_LINES = 20
+out, err = Console(), Console(stderr=True)
+
+
+def fail(sentence: str) -> NoReturn:
+    err.print("[red]error:[/red]", escape(sentence), highlight=False, soft_wrap=True)
+    raise SystemExit(1)
+
+
+@contextmanager
+def spinner(text: str) -> Iterator[None]:
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True) as progress:
+        progress.add_task(text)
+        yield
+
+
+@contextmanager
+def bar(text: str) -> Iterator[Callable[[float], None]]:
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True) as progress:
+        task = progress.add_task(text, total=1.0)
+        yield lambda share: progress.update(task, completed=share)
+
+
+def write_masks(answer: Answer, picture: Path, folder: Path) -> None:
+    """`mask_<i>.png`, `overlay.png`, `result.json`."""
+    shapes = [rle.decode(mask.segmentation) for mask in answer.masks]
+    files = {
+        f"mask_{index}.png": overlay.to_png(np.where(shape, np.uint8(255), np.uint8(0)))
+        for index, shape in enumerate(shapes)
+    }
+    files["overlay.png"] = _overlay(answer, picture)
+    files["result.json"] = json.dumps(answer.body, indent=2).encode()
+    _write(files, folder)
+
+
+def write_coco(answer: Answer, picture: Path, folder: Path) -> None:
+    """`overlay.png`, `coco.json`."""
+    size = (answer.body["image"]["height"], answer.body["image"]["width"])
+    document = coco.document([(picture.name, size, answer.masks)])
+    _write({"overlay.png": _overlay(answer, picture), "coco.json": json.dumps(document).encode()}, folder)
+
+
+def show(answer: Answer, folder: Path) -> None:
+    masks = answer.masks
+    table = Table("mask", "bbox", "area", "predicted IoU", "stability")
+    for index, mask in enumerate(masks[:MOST_LINES]):
+        scores = (f"{mask.predicted_iou:.3f}", f"{mask.stability_score:.3f}")
+        table.add_row(str(index), " ".join(map(str, mask.bbox)), f"{mask.area:,}", *scores)
+    if len(masks) > MOST_LINES:
+        table.add_row("…", f"{len(masks) - MOST_LINES} more", "", "", "")
+    out.print(table)
+    name, milliseconds = answer.body["model"]["name"], answer.body["timings_ms"]["total"]
+    out.print(f"{len(masks)} masks by {name} in {milliseconds:,.0f} ms. Look at {folder / 'overlay.png'}")
+
+
+def _overlay(answer: Answer, picture: Path) -> bytes:
+    image = images.decode(picture.read_bytes(), bootstrap.limits(Settings()))
+    return overlay.to_png(overlay.draw(image, answer.masks))
+
+
+def _write(files: Mapping[str, bytes], folder: Path) -> None:
+    """Each written beside and renamed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in files.items():
+        part = folder / f".{name}.part"
+        part.write_bytes(data)
+        part.replace(folder / name)
