@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 RUNTIME ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 
-.PHONY: help setup setup-dev demo run test lint format clean
+.PHONY: help setup setup-dev demo run test bench bench-auto lint format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,11 @@ test: setup-dev ## All tests, against real parts, with coverage
 	@$(BIN)/python -m coverage run -m pytest $(ARGS)
 	@$(BIN)/python -m coverage combine -q
 	@$(BIN)/python -m coverage report
+
+bench: bench-auto ## All benchmarks
+
+bench-auto: setup-dev ## Automatic masks side by side with the official generator (ARGS="--photos DIR --long")
+	@$(BIN)/python -m tests.bench.auto $(ARGS)
 
 lint: setup-dev ## Format, style, security, types, floors
 	@$(BIN)/ruff format --check .

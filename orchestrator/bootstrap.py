@@ -16,7 +16,7 @@ from orchestrator.usecases.automatic import Automatic
 from orchestrator.usecases.health import Check, Health
 from orchestrator.usecases.images import Images
 from orchestrator.usecases.models import Models
-from orchestrator.usecases.ports import Encoder
+from orchestrator.usecases.ports import Decoders, Encoder
 from orchestrator.usecases.segment import Segment
 
 
@@ -27,6 +27,7 @@ class Engines:
     limits: Limits
     encoder: Encoder
     models: Models
+    decoders: Decoders
     segment: Segment
     automatic: Automatic
 
@@ -57,7 +58,7 @@ def engines(settings: Settings) -> Engines:
     automatic = Automatic(models, decoders, segment, settings.cores)
     # Masks are made by small matrix products on threads of their own: threads below them only get in the way.
     threadpool_limits(1, user_api="blas")
-    return Engines(limits(settings), encoder, models, segment, automatic)
+    return Engines(limits(settings), encoder, models, decoders, segment, automatic)
 
 
 def services(settings: Settings) -> Services:

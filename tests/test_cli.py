@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from pycocotools.coco import COCO
 
 from orchestrator.local.triton import TritonAddresses
 from tests.pictures import draw, encoded
@@ -51,6 +52,19 @@ def test_with_a_server_the_answer_is_the_same(
     for one, other in zip(here["masks"], there["masks"], strict=True):
         assert one["predicted_iou"] == pytest.approx(other["predicted_iou"], abs=1e-4)
         assert one["segmentation"] == other["segmentation"]
+
+
+def test_all_masks_go_to_a_coco_document_and_a_picture(
+    plain_environment: dict[str, str], picture: Path, tmp_path: Path, api: str
+) -> None:
+    options = ("--points-per-side", "5", "--pred-iou-thresh", "0.1", "--stability-score-thresh", "0.1")
+    for name, server in (("here", ()), ("there", ("--server", api))):
+        done = quarry(plain_environment, "auto", str(picture), *options, *server, "-o", str(tmp_path / name))
+        assert done.returncode == 0, done.stderr
+        dataset = COCO(tmp_path / name / "coco.json")
+        assert [image["file_name"] for image in dataset.imgs.values()] == ["drawn.png"]
+        assert len(dataset.anns) > 0
+        assert (tmp_path / name / "overlay.png").stat().st_size > 0
 
 
 @pytest.mark.parametrize(

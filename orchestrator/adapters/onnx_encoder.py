@@ -1,6 +1,5 @@
 """The encoder in this process, by ONNX Runtime: for the command line, and where there is no Triton."""
 
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +13,13 @@ from orchestrator.usecases.ports import Float32
 
 
 class OnnxEncoder:
-    """One picture at a time: a large encoder fills all cores, and its memory should be taken once."""
+    """One picture at a time, without a batch."""
 
     def __init__(self, repository: Path, threads: int) -> None:
         self._repository = repository
         self._manifests = FileModelRepository(repository)
         self._threads = threads
         self._graphs: dict[str, tuple[str, OnnxGraph]] = {}
-        self._turn = threading.Lock()
 
     def encode(self, model: Manifest, picture: ModelInput) -> Float32:
         try:
@@ -29,8 +27,7 @@ class OnnxEncoder:
         except KeyError as exc:
             raise ModelNotLoaded(f"The model {model.variant} is not loaded.") from exc
         inputs = {"image": picture.canvas[None], "size": np.array([picture.size], np.int32)}
-        with self._turn:
-            embedding = graph.run(inputs, host=("embedding",))["embedding"].numpy()
+        embedding = graph.run(inputs, host=("embedding",))["embedding"].numpy()
         return np.asarray(embedding[0], np.float32)
 
     def check(self) -> None:

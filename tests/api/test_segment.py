@@ -1,9 +1,14 @@
+import json
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from pycocotools import mask as coco
 
+from orchestrator.api.app import build
+from orchestrator.bootstrap import Services
 from tests.pictures import draw, encoded
 
 PICTURE = encoded(draw(300, 400, seed=4))
@@ -93,3 +98,50 @@ def test_coordinates_are_of_the_upright_picture(client: TestClient, orientation:
     body = client.post("/segment/box", files={"image": turned}).json()
     expected = (300, 400) if orientation == 6 else (400, 300)
     assert (body["image"]["width"], body["image"]["height"]) == expected
+
+
+LOOSE = {"points_per_side": "6", "pred_iou_thresh": "0.2", "stability_score_thresh": "0.2", "min_mask_region_area": "0"}
+
+
+def test_automatic_masks_are_official_records(client: TestClient) -> None:
+    answer = client.post("/segment/auto", files=FILE, data=LOOSE)
+    assert answer.status_code == 200, answer.text
+    masks = answer.json()["masks"]
+    assert masks
+    for mask in masks:
+        assert coco.decode(mask["segmentation"]).sum() == mask["area"]
+        assert mask["predicted_iou"] > 0.2
+        assert len(mask["point_coords"]) == 1
+
+
+def test_automatic_masks_take_points_regions_and_limits_of_ones_own(client: TestClient) -> None:
+    own = client.post("/segment/auto", files=FILE, data=LOOSE | {"points": "[[200,150]]"}).json()["masks"]
+    assert all(mask["point_coords"] == [[200, 150]] for mask in own)
+    best = client.post("/segment/auto", files=FILE, data=LOOSE | {"max_masks": "1"}).json()["masks"]
+    assert len(best) == 1
+    grid = {"point_grids": "[[[0.5,0.5]]]"}
+    assert client.post("/segment/auto", files=FILE, data=LOOSE | grid).status_code == 400
+    del (without := dict(LOOSE))["points_per_side"]
+    gridded = client.post("/segment/auto", files=FILE, data=without | grid).json()["masks"]
+    assert all(mask["point_coords"] == [[200, 150]] for mask in gridded)
+
+
+def test_a_region_of_interest_is_a_box_or_a_mask(client: TestClient) -> None:
+    region = np.zeros((300, 400), np.uint8, order="F")
+    region[:, :200] = 1
+    encoded_region = coco.encode(region)
+    as_mask = json.dumps({"size": encoded_region["size"], "counts": encoded_region["counts"].decode()})
+    answers = [
+        client.post("/segment/auto", files=FILE, data=LOOSE | {"roi": roi}).json()["masks"]
+        for roi in ("[0,0,200,300]", as_mask)
+    ]
+    assert answers[0] == answers[1]
+    assert all(mask["point_coords"][0][0] < 200 for mask in answers[0])
+
+
+def test_automatic_masks_stop_at_their_deadline(services: Services) -> None:
+    hurried = replace(services, settings=services.settings.model_copy(update={"request_timeout_seconds": 1e-6}))
+    with TestClient(build(hurried)) as client:
+        answer = client.post("/segment/auto", files=FILE, data=LOOSE)
+    assert answer.status_code == 504
+    assert "points_per_side" in answer.json()["detail"]

@@ -5,15 +5,17 @@ import pytest
 
 from export.tiny.samples import CELL, Sample, covers, sample
 from export.tiny.scenes import scene
+from export.tiny.stages import Stage
 
 SIDE = 128
+STAGE = Stage(SIDE, 1, 1, (1e-3, 1e-3), 8, 2, 4, 0, (0.5, 1.0), 0.5)
 
 
 @pytest.fixture(scope="module")
 def samples() -> list[Sample]:
     drawn = [scene(910_000 + seed, 192) for seed in range(6)]
     rng = np.random.default_rng(3)
-    made = [sample(rng, one, SIDE, points=8, boxes=4, smallest_crop=0.5) for one in drawn]
+    made = [sample(rng, one, STAGE) for one in drawn]
     return [one for one in made if one is not None]
 
 
