@@ -41,14 +41,7 @@ def _batch(rng: np.random.Generator, pool: Pool, stage: Stage) -> dict[str, torc
     """One batch as `Batch`'s fields, masks still uint8."""
     drawn: list[Sample] = []
     while len(drawn) < stage.batch:
-        made = sample(
-            rng,
-            pool[int(rng.integers(len(pool)))],
-            stage.side,
-            points=stage.dense_points,
-            boxes=max(1, stage.boxes),
-            smallest_crop=stage.smallest_crop,
-        )
+        made = sample(rng, pool[int(rng.integers(len(pool)))], stage)
         if made is not None:
             drawn.append(made)
     names = [field.name for field in dataclasses.fields(Sample)]

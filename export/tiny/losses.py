@@ -8,20 +8,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-BACKGROUND_SHARE = 0.006
+BACKGROUND_SHARE = 0.05
 """Part of the picture that is added to an object's area, which bounds the smallest ones' weight."""
 
 
 def pair_losses(logits: Tensor, targets: Tensor) -> Tensor:
     """[..., K, J]: cross entropy for each pixel of object, plus dice, of each output and target.
 
-    The entropy is divided by the object's own area, so that a wrong pixel costs a small object as
-    much as it costs its IoU.
+    The entropy is divided by the object's own area and a share of the picture, so that small
+    objects count for more than their pixels and do not drown the rest.
     """
     columns = targets.transpose(-2, -1)
     area = targets.sum(-1)[..., None, :]
     entropy = functional.softplus(logits).sum(-1, keepdim=True) - logits @ columns
-    scaled = entropy / (1.5 * area + BACKGROUND_SHARE * logits.shape[-1])
+    scaled = entropy / (area + BACKGROUND_SHARE * logits.shape[-1])
     probability = logits.sigmoid()
     overlap = probability @ columns
     dice = 1 - (2 * overlap + 1) / (probability.sum(-1, keepdim=True) + area + 1)

@@ -53,16 +53,6 @@ class DenseHead(nn.Module):
         return maps, asked.view(len(points), 2 * points.shape[1], -1)
 
 
-def encode(sam: Sam, image: Tensor, shown: Tensor) -> Tensor:
-    """[B, 256, S/16, S/16] for uint8 [B, S, S, 3]; normalised, then zero outside `shown`."""
-    pixels = image.permute(0, 3, 1, 2).float()
-    normal = (pixels - sam.pixel_mean) / sam.pixel_std
-    place = torch.arange(image.shape[1], device=image.device)
-    inside = (place < shown[:, :1])[:, :, None] & (place < shown[:, 1:])[:, None]
-    embedding: Tensor = sam.image_encoder(normal * inside[:, None])
-    return embedding
-
-
 def dense_losses(sam: Sam, head: DenseHead, embedding: Tensor, batch: Batch) -> dict[str, Tensor]:
     """The dense objective's terms, each one number."""
     maps, asked = head(embedding, batch.points, batch.image.shape[1])
@@ -76,7 +66,7 @@ def dense_losses(sam: Sam, head: DenseHead, embedding: Tensor, batch: Batch) -> 
     apart = functional.smooth_l1_loss(maps[:, 2:6], batch.sides, beta=0.05, reduction="none")
     sides = (apart * batch.solid[:, None]).sum() / (4 * batch.solid.sum()).clamp(min=1)
     solid = functional.binary_cross_entropy_with_logits(maps[:, 6], batch.solid)
-    return {"grouped": grouped, "edges": edges, "sides": 10 * sides, "solid": 0.5 * solid}
+    return {"grouped": 0.5 * grouped, "edges": 4 * edges, "sides": 2 * sides, "solid": 0.5 * solid}
 
 
 def embed_prompts(sam: Sam, points: Tensor, labels: Tensor, boxes: Tensor | None) -> Tensor:

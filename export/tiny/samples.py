@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.tiny.scenes import Scene
+from export.tiny.stages import Stage
 from export.tiny.textures import Rng
 
 Bytes = NDArray[np.uint8]
@@ -43,7 +44,7 @@ class Sample:
     solid: Bytes
 
 
-def crop(rng: Rng, scene: Scene, side: int, *, smallest_crop: float) -> tuple[Bytes, Bytes, tuple[int, int]]:
+def crop(rng: Rng, scene: Scene, side: int, crops: tuple[float, float]) -> tuple[Bytes, Bytes, tuple[int, int]]:
     """A random window of the scene, mirrored or turned, scaled to the longest side.
 
     Returns uint8 [side, side, 3] with zeros right and below, the owners likewise, and the size
@@ -51,7 +52,7 @@ def crop(rng: Rng, scene: Scene, side: int, *, smallest_crop: float) -> tuple[By
     """
     image, owners = scene.image, scene.owners
     whole = image.shape[0]
-    longest = whole * (rng.uniform(smallest_crop, 1.0) if rng.random() < 0.7 else 1.0)
+    longest = whole * (rng.uniform(*crops) if rng.random() < 0.7 else crops[1])
     shortest = longest * (1.0 if rng.random() < 0.4 else rng.uniform(0.56, 1.0))
     high, wide = (longest, shortest) if rng.random() < 0.35 else (shortest, longest)
     solid = np.flatnonzero(~scene.regions[owners[::8, ::8].ravel()] & (owners[::8, ::8].ravel() > 0))
@@ -98,23 +99,27 @@ def covers(owners: Bytes, members: NDArray[np.bool_]) -> Floats:
     return np.ascontiguousarray(grouped.T).reshape(nodes, rows, rows) / np.float32(CELL * CELL)
 
 
-def sample(rng: Rng, scene: Scene, side: int, *, points: int, boxes: int, smallest_crop: float) -> Sample | None:
+def sample(rng: Rng, scene: Scene, stage: Stage) -> Sample | None:
     """One sample; None if the crop shows too little to ask for."""
-    image, owners, (height, width) = crop(rng, scene, side, smallest_crop=smallest_crop)
+    side = stage.side
+    image, owners, (height, width) = crop(rng, scene, side, stage.crops)
     image = tint(rng, image) if rng.random() < 0.7 else image
     shown = np.zeros((side, side, 1), np.uint8)
     shown[:height, :width] = 1
     image = image * shown
     members = scene.members()
     cover = covers(owners, members)
-    visible = cover.sum(axis=(1, 2)) >= FEWEST_CELLS
-    asked = [n for n in range(1, len(members)) if visible[n] and not scene.regions[n]]
-    if not asked:
+    areas = cover.sum(axis=(1, 2))
+    visible = areas >= FEWEST_CELLS
+    likely = np.where(visible & ~scene.regions, areas, 0) ** stage.size_power
+    likely[~visible | scene.regions] = 0
+    if not likely.any():
         return None
+    likely /= likely.sum()
     cover_bytes = (cover * 255).astype(np.uint8)
-    places = _places(rng, owners, members, asked, points, (height, width))
+    places = _places(rng, owners, members, likely, stage.dense_points, (height, width))
     chains = np.stack([cover_bytes[_levels(scene, owners[y, x], visible)] for x, y in places])
-    chosen = rng.choice(asked, boxes)
+    chosen = rng.choice(len(members), max(1, stage.boxes), p=likely)
     edges, sides, solid = _maps(scene, owners, cover)
     return Sample(
         image=image,
@@ -130,18 +135,17 @@ def sample(rng: Rng, scene: Scene, side: int, *, points: int, boxes: int, smalle
 
 
 def _places(
-    rng: Rng, owners: Bytes, members: NDArray[np.bool_], asked: list[int], count: int, size: tuple[int, int]
+    rng: Rng, owners: Bytes, members: NDArray[np.bool_], likely: Floats, count: int, size: tuple[int, int]
 ) -> NDArray[np.int64]:
     """[count, 2] x, y: mostly inside an object that is drawn first, else anywhere in the picture."""
     flat = owners.ravel()
     order = np.argsort(flat, kind="stable")
     starts = np.searchsorted(flat[order], np.arange(len(members) + 1))
     places = []
-    for _ in range(count):
+    for node in rng.choice(len(members), count, p=likely):
         if rng.random() < 0.2:
             places.append((int(rng.integers(size[1])), int(rng.integers(size[0]))))
             continue
-        node = asked[int(rng.integers(len(asked)))]
         inside = np.flatnonzero(members[node])
         sizes = starts[inside + 1] - starts[inside]
         pick = int(rng.integers(sizes.sum()))

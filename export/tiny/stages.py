@@ -11,7 +11,8 @@ class Stage:
     rate at the start and at the end, on a cosine between. dense_points: asked for on each picture
     by the dense objective. points, boxes: prompts of the decoder on each picture, 0 for none.
     correct_every: every so many steps a second round with a click and the mask so far, 0 for
-    never. smallest_crop: the smallest part of a scene that a sample shows.
+    never. crops: the least and the greatest part of a scene's side that a sample shows.
+    size_power: objects are asked for with a chance that grows with this power of their area.
     """
 
     side: int
@@ -22,13 +23,13 @@ class Stage:
     points: int
     boxes: int
     correct_every: int
-    smallest_crop: float
+    crops: tuple[float, float]
+    size_power: float
 
 
 STAGES: tuple[Stage, ...] = (
-    Stage(128, 32, 350, (1e-3, 1e-3), 16, 0, 0, 0, 0.2),
-    Stage(128, 32, 400, (1e-3, 1e-3), 16, 3, 2, 0, 0.2),
-    Stage(256, 12, 1200, (8e-4, 5e-4), 16, 3, 2, 6, 0.35),
-    Stage(384, 6, 600, (4e-4, 1e-5), 16, 4, 3, 4, 0.6),
+    Stage(128, 32, 500, (5e-4, 5e-4), 16, 4, 4, 0, (0.2, 0.8), 0.5),
+    Stage(256, 12, 1000, (5e-4, 3e-4), 16, 4, 4, 8, (0.35, 1.0), 0.4),
+    Stage(384, 6, 600, (3e-4, 1e-5), 16, 4, 4, 4, (0.6, 1.0), 0.25),
 )
 """Easy to hard: whoever starts at the final side learns nothing for hours."""

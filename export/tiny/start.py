@@ -29,6 +29,7 @@ def new_model(seed: int, side: int) -> Sam:
         for index, block in enumerate(sam.image_encoder.blocks):
             near = 0.02 if index in architecture.ENCODER_GLOBAL_BLOCKS else 0.3
             _look_near(block.attn, near, shift=1.0 if near > 0.1 else 0.0)
+            block.mlp.lin1.weight.mul_(2.5)  # else the GELUs are all but linear and see no edges
         _mix_wavelengths(sam.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix)
         transformer = sam.mask_decoder.transformer
         for layer in transformer.layers:
@@ -55,7 +56,7 @@ def _see_frequencies(projection: nn.Conv2d) -> None:
     for axis, count in channels:
         for u, v in order[:count]:
             wave = np.outer(np.cos(u * steps), np.cos(v * steps))
-            wave *= (1 + math.hypot(u, v)) / np.abs(wave).sum() * 0.7
+            wave *= (1 + math.hypot(u, v)) / np.abs(wave).sum() * 2.8
             filters.append(axis[:, None, None] * wave)
     projection.weight.copy_(torch.from_numpy(np.stack(filters)).float())
     nn.init.zeros_(projection.bias)  # type: ignore[arg-type]

@@ -18,7 +18,8 @@ from segment_anything.modeling import Sam
 from torch import Tensor, nn
 
 from export.tiny import architecture, evaluate, feed, start, weights
-from export.tiny.objective import Batch, DenseHead, decoder_losses, dense_losses, encode
+from export.tiny.encoding import encode
+from export.tiny.objective import Batch, DenseHead, decoder_losses, dense_losses
 from export.tiny.stages import STAGES, Stage
 
 AVERAGE_OVER = 300
@@ -28,9 +29,6 @@ VALIDATION_SEED = 20_000_000
 VALIDATION_SCENES = 30
 
 WARM_UP = 60
-DENSE_SHARE = 0.5
-"""Weight of the dense objective beside the decoder's."""
-
 TERM_WEIGHTS = {"iou": 3.0, "iou2": 1.0, "corrected": 0.7}
 
 
@@ -124,9 +122,7 @@ def train_step(state: State, stage: Stage, batch: Batch) -> dict[str, float]:
     correct = bool(stage.correct_every) and state.step % stage.correct_every == 0
     with torch.autocast(device.type, torch.bfloat16):
         embedding = encode(state.sam, batch.image, batch.shown)
-        terms = {
-            name: DENSE_SHARE * term for name, term in dense_losses(state.sam, state.head, embedding, batch).items()
-        }
+        terms = dense_losses(state.sam, state.head, embedding, batch)
         if stage.points:
             found = decoder_losses(state.sam, embedding, batch, points=stage.points, boxes=stage.boxes, correct=correct)
             terms |= {name: TERM_WEIGHTS.get(name, 1.0) * term for name, term in found.items()}
