@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 RUNTIME ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 
-.PHONY: help setup setup-dev demo run test bench bench-auto lint format clean
+.PHONY: help setup setup-dev demo run test bench bench-auto bench-memory lint format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,10 +46,13 @@ test: setup-dev ## All tests, against real parts, with coverage
 	@$(BIN)/python -m coverage combine -q
 	@$(BIN)/python -m coverage report
 
-bench: bench-auto ## All benchmarks
+bench: bench-auto bench-memory ## All benchmarks
 
 bench-auto: setup-dev ## Automatic masks side by side with the official generator (ARGS="--photos DIR --long")
 	@$(BIN)/python -m tests.bench.auto $(ARGS)
+
+bench-memory: setup-dev ## What automatic masks take of memory
+	@$(BIN)/python -m tests.bench.memory $(ARGS)
 
 lint: setup-dev ## Format, style, security, types, floors
 	@$(BIN)/ruff format --check .

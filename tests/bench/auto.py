@@ -22,11 +22,10 @@ import torch
 from PIL import Image as Pillow
 from rich.console import Console
 from rich.table import Table
-from segment_anything import SamAutomaticMaskGenerator, sam_model_registry
+from segment_anything import SamAutomaticMaskGenerator
 from segment_anything.modeling import Sam
 
 from export import checkpoint
-from export.publish import publish
 from orchestrator import bootstrap
 from orchestrator.bootstrap import Engines
 from orchestrator.domain import prompts
@@ -36,6 +35,7 @@ from orchestrator.domain.masks import STABILITY_OFFSET, look, stability_score
 from orchestrator.domain.upscale import upscaler
 from orchestrator.settings import Settings
 from orchestrator.usecases.stopwatch import Stopwatch
+from tests.bench import large
 from tests.bench.agreement import Agreement, compare
 from tests.pictures import Pixels, draw
 
@@ -147,7 +147,7 @@ class Bench:
 
     def _model(self, name: str) -> tuple[Sam, Engines]:
         if name not in self._models:
-            self._models[name] = _tiny() if name == "tiny" else _large(name, self._output / "repository")
+            self._models[name] = _tiny() if name == "tiny" else _large(name, self._output)
         return self._models[name]
 
     def show(self, results: Sequence[Result]) -> None:
@@ -225,13 +225,8 @@ def _tiny() -> tuple[Sam, Engines]:
     return checkpoint.load("tiny"), bootstrap.engines(Settings())
 
 
-def _large(name: str, repository: Path) -> tuple[Sam, Engines]:
-    """The real shapes with seeded random weights: for time, not for masks."""
-    torch.manual_seed(0)
-    sam = sam_model_registry[name](checkpoint=None).eval()
-    if not (repository / name / "1" / "manifest.json").exists():
-        publish(sam, name, repository, checkpoint_sha256="seed 0", max_batch_size=1, report=lambda _: None)
-    return sam, bootstrap.engines(Settings(model_repository=repository))
+def _large(name: str, output: Path) -> tuple[Sam, Engines]:
+    return large.model(name), bootstrap.engines(Settings(model_repository=large.repository(name, output)))
 
 
 def _scaled(pixels: Pixels, size: tuple[int, int] | None) -> Pixels:

@@ -1,0 +1,23 @@
+"""The real architectures with seeded random weights: for time and memory, not for masks."""
+
+from pathlib import Path
+
+import torch
+from segment_anything import sam_model_registry
+from segment_anything.modeling import Sam
+
+from export.publish import publish
+
+
+def model(name: str) -> Sam:
+    torch.manual_seed(0)
+    sam: Sam = sam_model_registry[name](checkpoint=None).eval()
+    return sam
+
+
+def repository(name: str, output: Path) -> Path:
+    """A model repository below `output` that holds `name`; exported when it is not there yet."""
+    folder = output / "repository"
+    if not (folder / name / "1" / "manifest.json").exists():
+        publish(model(name), name, folder, checkpoint_sha256="seed 0", max_batch_size=1, report=lambda _: None)
+    return folder
