@@ -260,12 +260,12 @@ class _SecondLayer(nn.Module):
 
 
 class _FoldedLook(nn.Module):
-    """Tokens look at the picture, with K, V and output projections folded into the tokens' side."""
+    """Tokens look at the picture, with the K and V projections folded into the tokens' side."""
 
     wk: Tensor
     position_k: Tensor
-    value_out: Tensor
-    bias: Tensor
+    value: Tensor
+    value_bias: Tensor
 
     def __init__(self, attention: Attention, position: Tensor) -> None:
         super().__init__()
@@ -274,12 +274,11 @@ class _FoldedLook(nn.Module):
         self.scale = 1.0 / math.sqrt(attention.internal_dim // self.heads)
         self.register_buffer("wk", _per_head(attention.k_proj.weight, self.heads))
         self.register_buffer("position_k", (position @ attention.k_proj.weight.double().T).float())
-        # Σₙ aₙ (xₙ Wv + bv) Wo + bo = (Σₙ aₙ xₙ) (Wv Wo) + (bv Wo + bo), as Σₙ aₙ = 1.
-        value = _per_head(attention.v_proj.weight.double(), self.heads).transpose(1, 2)
-        out = _per_head(attention.out_proj.weight.double().T, self.heads)
-        self.register_buffer("value_out", (value @ out).reshape(-1, out.shape[-1]).float())
-        bias = attention.v_proj.bias.double() @ attention.out_proj.weight.double().T
-        self.register_buffer("bias", (bias + attention.out_proj.bias.double()).float())
+        # Σₙ aₙ (xₙ Wv + bv) = (Σₙ aₙ xₙ) Wv + bv, as Σₙ aₙ = 1: what was seen is projected, not the picture.
+        value = _per_head(attention.v_proj.weight, self.heads).transpose(1, 2)
+        self.register_buffer("value", value.contiguous())
+        self.register_buffer("value_bias", attention.v_proj.bias)
+        self.out_proj = attention.out_proj
 
     def forward(self, queries: Tensor, picture: Tensor) -> Tensor:
         prompts, tokens = queries.shape[:2]
@@ -288,8 +287,11 @@ class _FoldedLook(nn.Module):
         folded = (projected @ self.wk).reshape(prompts, self.heads * tokens, -1)
         scores = picture @ folded.transpose(1, 2) + self.position_k @ block_diagonal(projected)
         seen = torch.softmax(scores.transpose(1, 2), dim=-1) @ picture
-        seen = seen.reshape(prompts, self.heads, tokens, -1).transpose(1, 2)
-        return seen.reshape(prompts, tokens, -1) @ self.value_out + self.bias
+        # One product per head for all prompts: [H, P·T, E] @ [H, E, C/H].
+        seen = seen.reshape(prompts, self.heads, tokens, -1).transpose(0, 1).reshape(self.heads, prompts * tokens, -1)
+        values = (seen @ self.value).transpose(0, 1).reshape(prompts, tokens, -1)
+        answer: Tensor = self.out_proj(values + self.value_bias)
+        return answer
 
 
 class _FoldedAnswer(nn.Module):
