@@ -1,7 +1,7 @@
 """Where the training starts and how the model grows: initial weights, and changes of side.
 
-A random start learns nothing for a long time. This one already sees the low frequencies of each
-patch, looks at neighbours first, and lets a prompt look at its own place.
+A random start learns nothing for a long time. This one already sees the cells of each patch and
+hands them to the decoder, looks at neighbours first, and lets a prompt look at its own place.
 """
 
 import math
@@ -15,8 +15,15 @@ from torch.nn import functional
 
 from export.tiny import architecture
 
-CHROMA_FILTERS = 60
-"""Filters of each of the two colour-difference channels; the rest see luminance."""
+CELLS = 4
+"""A patch has 4 x 4 cells of 4 x 4 pixels: a cell is a pixel of the low-res mask."""
+
+FEATURES = architecture.ENCODER_WIDTH // CELLS**2
+"""Numbers that a cell starts with: 10 waves of luminance, 3 of each colour difference."""
+
+SHARED = 0.7
+"""Part of a patch's mean that each cell's numbers leave out, so that differences within the patch
+are not small beside what its cells have in common."""
 
 
 def new_model(seed: int, side: int) -> Sam:
@@ -24,7 +31,8 @@ def new_model(seed: int, side: int) -> Sam:
     torch.manual_seed(seed)
     sam = architecture.build(side)
     with torch.no_grad():
-        _see_frequencies(sam.image_encoder.patch_embed.proj)
+        _see_cells(sam.image_encoder.patch_embed.proj)
+        _pass_through(sam)
         sam.image_encoder.pos_embed.copy_(_waves(side // architecture.PATCH_SIDE) * 0.2)
         for index, block in enumerate(sam.image_encoder.blocks):
             near = 0.02 if index in architecture.ENCODER_GLOBAL_BLOCKS else 0.3
@@ -40,26 +48,65 @@ def new_model(seed: int, side: int) -> Sam:
     return sam
 
 
-def _see_frequencies(projection: nn.Conv2d) -> None:
-    """Filters are the lowest cosine waves of a patch, stronger the faster they are.
+def _see_cells(projection: nn.Conv2d) -> None:
+    """A token starts as its 16 cells side by side, each as its own lowest cosine waves.
 
-    Pictures have amplitudes that fall with the frequency, so all filters answer about alike.
+    Faster waves are stronger: pictures have amplitudes that fall with the frequency, so all
+    numbers come out about alike.
     """
-    side = architecture.PATCH_SIDE
+    side = architecture.PATCH_SIDE // CELLS
     steps = (np.arange(side) + 0.5) * np.pi / side
     order = sorted(((u, v) for u in range(side) for v in range(side)), key=lambda uv: uv[0] ** 2 + uv[1] ** 2)
-    luma = np.array([0.58, 0.58, 0.58])
-    chroma = (np.array([0.71, 0.0, -0.71]), np.array([0.41, -0.82, 0.41]))
-    channels = [(luma, architecture.ENCODER_WIDTH - 2 * CHROMA_FILTERS)]
-    channels += [(axis, CHROMA_FILTERS) for axis in chroma]
-    filters = []
-    for axis, count in channels:
+    axes = [(np.array([0.58, 0.58, 0.58]), 10)]
+    axes += [(np.array([0.71, 0.0, -0.71]), 3), (np.array([0.41, -0.82, 0.41]), 3)]
+    waves = []
+    for axis, count in axes:
         for u, v in order[:count]:
             wave = np.outer(np.cos(u * steps), np.cos(v * steps))
-            wave *= (1 + math.hypot(u, v)) / np.abs(wave).sum() * 2.8
-            filters.append(axis[:, None, None] * wave)
-    projection.weight.copy_(torch.from_numpy(np.stack(filters)).float())
+            wave *= (1 + 3 * math.hypot(u, v)) / np.abs(wave).sum() * 1.2
+            waves.append(axis[:, None, None] * wave * (1 if count > 3 else 2.5))
+    filters = torch.zeros(CELLS, CELLS, FEATURES, 3, CELLS, side, CELLS, side)
+    for row in range(CELLS):
+        for column in range(CELLS):
+            filters[row, column, :, :, row, :, column] = torch.from_numpy(np.stack(waves)).float()
+    own = filters.reshape(CELLS**2, FEATURES, 3, CELLS * side, CELLS * side)
+    own = 2.5 * (own - SHARED * own.mean(dim=0))
+    projection.weight.copy_(own.flatten(0, 1))
     nn.init.zeros_(projection.bias)  # type: ignore[arg-type]
+
+
+def _pass_through(sam: Sam) -> None:
+    """Let each low-res pixel of the decoder see the numbers of its own cell from the first step.
+
+    The neck starts as the identity, the first upscaling takes a quarter of the cells apart, the
+    second the cell itself, a third of it as it is and the rest in random mixtures.
+    """
+    narrow, _, wide, _ = sam.image_encoder.neck
+    narrow.weight.copy_(torch.eye(architecture.EMBEDDING_CHANNELS)[:, :, None, None])
+    wide.weight.mul_(0.3)
+    wide.weight[:, :, 1, 1] += torch.eye(architecture.EMBEDDING_CHANNELS)
+    first, norm, _, second, _ = sam.mask_decoder.output_upscaling
+    whole = torch.eye(CELLS**2) + SHARED / (1 - SHARED) / CELLS**2  # gives back what cells share
+    cells = torch.kron(whole, torch.eye(FEATURES)).view(-1, CELLS, CELLS, FEATURES)
+    for y in range(2):
+        for x in range(2):
+            quarter = cells[:, 2 * y : 2 * y + 2, 2 * x : 2 * x + 2]
+            first.weight[:, :, y, x] = 0.1 * first.weight[:, :, y, x] + quarter.flatten(1)
+    norm.weight.fill_(0.7)
+    norm.bias.fill_(1.0)  # so that the GELU behind it passes both signs
+    plain = (0, 1, 2, 10, 13)  # luminance and its slopes, colours
+    outputs = second.weight.shape[1]
+    second.bias.zero_()
+    for y in range(2):
+        for x in range(2):
+            kernel = torch.zeros(4, FEATURES, outputs)
+            mixed = torch.randn(FEATURES, outputs) * 0.4
+            mixed[:, : 2 * len(plain)] = 0
+            for place, feature in enumerate(plain):
+                mixed[feature, 2 * place], mixed[feature, 2 * place + 1] = 1.5, -1.5
+            kernel[2 * y + x] = mixed
+            second.weight[:, :, y, x] = kernel.flatten(0, 1) + 0.02 * torch.randn(4 * FEATURES, outputs)
+    second.bias.copy_(0.5 * torch.randn(outputs) - second.weight.mean(dim=(2, 3)).sum(dim=0))
 
 
 def _waves(tokens: int) -> Tensor:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from export.tiny import architecture, decoding, feed, objective, pool, start, train
+from export.tiny import architecture, decoding, encoding, feed, objective, pool, start, train
 from export.tiny.losses import pair_ious, pair_losses
 from export.tiny.stages import Stage
 
@@ -61,7 +61,7 @@ def test_steps_on_the_same_scenes_lower_the_loss(tmp_path: Path, scenes: Path) -
     batch = next(feed.batches(scenes, SMALL, 1, 0, 0))
     moved = feed.on_device(batch, torch.device("cpu"))
     still = Stage(128, 2, 100, (1e-3, 1e-3), 4, 2, 1, 0, (0.5, 1.0), 0.5)
-    losses = [train.train_step(state, still, moved) for _ in range(8)]
+    losses = [train.train_step(state, still, moved) for _ in range(5)]
     assert sum(losses[-1].values()) - losses[-1]["norm"] < sum(losses[0].values()) - losses[0]["norm"]
 
 
@@ -103,3 +103,15 @@ def test_pair_losses_are_least_where_output_and_target_agree() -> None:
     assert (losses.diagonal() < 0.1).all()
     assert losses[0, 1] > 1
     torch.testing.assert_close(ious, torch.eye(2))
+
+
+def test_the_encoder_of_matrix_products_equals_the_official_one() -> None:
+    sam = start.new_model(0, 128).eval()
+    image = torch.randint(0, 256, (2, 128, 128, 3), dtype=torch.uint8)
+    shown = torch.tensor([[128, 100], [90, 128]])
+    with torch.no_grad():
+        embedding = encoding.encode(sam, image, shown)
+        for row, (height, width) in enumerate(shown.tolist()):
+            picture = image[row].permute(2, 0, 1)[None, :, :height, :width].float()
+            wanted = sam.image_encoder(sam.preprocess(picture))
+            torch.testing.assert_close(embedding[row : row + 1], wanted, rtol=1e-4, atol=1e-4)

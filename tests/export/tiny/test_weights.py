@@ -12,7 +12,6 @@ FLOOR_BOX = 0.6
 
 @pytest.fixture(scope="module")
 def sam() -> Sam:
-    torch.set_num_threads(2)
     return weights.load()
 
 
