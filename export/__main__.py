@@ -24,6 +24,7 @@ class Variant(StrEnum):
 
 class Precision(StrEnum):
     fp32 = "fp32"
+    fp16 = "fp16"
 
 
 console = Console(stderr=True)
@@ -36,7 +37,7 @@ def main(
         typer.Option("--checkpoint", help="A .pth file; without it the official one is downloaded once."),
     ] = None,
     repository: Annotated[Path | None, typer.Option(help="The model repository; MODEL_REPOSITORY without it.")] = None,
-    precision: Annotated[Precision, typer.Option(help="Of weights and arithmetic.")] = Precision.fp32,
+    precision: Annotated[Precision, typer.Option(help="Of weights and arithmetic; fp16 is for GPUs.")] = Precision.fp32,
     max_batch_size: Annotated[
         int | None,
         typer.Option(min=1, max=64, help="Pictures encoded at once; by default 8, or 1 for the large ones on a CPU."),
@@ -57,6 +58,7 @@ def main(
                 checkpoint_sha256=checkpoint.sha256(path),
                 max_batch_size=max_batch_size or _default_batch(variant),
                 report=lambda text: progress.update(task, description=text),
+                precision=precision.value,
             )
     except ExportError as exc:
         console.print("[red]error:[/red]", escape(str(exc)), highlight=False, soft_wrap=True)

@@ -4,16 +4,21 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+from onnxruntime.transformers.onnx_model import OnnxModel
 from segment_anything.modeling import Sam
 from torch import Tensor, nn
 
 from export.decoder import ImageGraph, MaskGraph, MaskPromptGraph, PromptGraph
 from export.encoder import EncoderGraph
+
+Precision = Literal["fp32", "fp16"]
 
 OPSET, IR_VERSION = 17, 8
 _EXTERNAL_ABOVE = 1_500_000_000  # bytes; a protobuf file holds 2 GB at most
@@ -89,7 +94,7 @@ def mask_prompt_graph(sam: Sam) -> Graph:
     return Graph("decoder/mask_prompt.onnx", MaskPromptGraph(sam), example, ["logits"], ["dense"], {})
 
 
-def write(graph: Graph, folder: Path) -> None:
+def write(graph: Graph, folder: Path, precision: Precision) -> None:
     """Export one graph below `folder`; weights over 1.5 GB go to a file beside it."""
     path = folder / graph.file
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -112,12 +117,48 @@ def write(graph: Graph, folder: Path) -> None:
         if stray.is_file() and stray.suffix != ".onnx":
             stray.unlink()
     model.ir_version = IR_VERSION
-    halve_what_is_exact(model)
+    if precision == "fp16":
+        model = to_half(model)
+    else:
+        halve_what_is_exact(model)
     if model.ByteSize() > _EXTERNAL_ABOVE:
         onnx.save(model, path, save_as_external_data=True, location=f"{path.name}.data")
     else:
         onnx.save(model, path)
     onnx.checker.check_model(str(path))
+
+
+def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Half precision, for GPUs: arrays between graphs too, but for coordinates and predicted IoUs.
+
+    Layer norms sum squares that half precision cannot hold, and the position of a point is an angle of many turns:
+    both are computed in fp32.
+    """
+    angles = [node for node in model.graph.node if node.op_type in ("Sin", "Cos")]
+    exact = [node.name for node in _with_ancestors(model, angles)]
+    blocked = [*DEFAULT_OP_BLOCK_LIST, "LayerNormalization"]
+    converted: onnx.ModelProto = convert_float_to_float16(
+        model, keep_io_types=["coords", "iou"], op_block_list=blocked, node_block_list=exact
+    )
+    # The converter puts its casts at the end, and one for each reader of a value, all of the same name.
+    once = {tuple(node.output): node for node in converted.graph.node}
+    del converted.graph.node[:]
+    converted.graph.node.extend(once.values())
+    OnnxModel(converted).topological_sort()
+    return converted
+
+
+def _with_ancestors(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    makers = {name: node for node in model.graph.node for name in node.output}
+    found, waiting = [], list(nodes)
+    seen: set[str] = set()
+    while waiting:
+        node = waiting.pop()
+        if node.name not in seen:
+            seen.add(node.name)
+            found.append(node)
+            waiting += [makers[name] for name in node.input if name in makers]
+    return found
 
 
 def halve_what_is_exact(model: onnx.ModelProto) -> None:

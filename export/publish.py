@@ -12,13 +12,17 @@ from segment_anything.modeling import Sam
 
 from export import graphs, measure, triton_config
 from export.errors import ExportError
+from export.graphs import Precision
 from orchestrator.domain.model import Manifest
 
 RESIZE = "Pillow bilinear, longest side to S, int(x + 0.5)"
 """The preprocessing that is not in the graphs: it counts in the version."""
 
-LARGEST_DIFFERENCE = {"embedding": 1e-3, "predicted_iou": 1e-3, "logits": 1e-2}
-"""The gate: a graph further from PyTorch than this is not published."""
+LARGEST_DIFFERENCE: dict[Precision, dict[str, float]] = {
+    "fp32": {"embedding": 1e-3, "predicted_iou": 1e-3, "logits": 1e-2},
+    "fp16": {"embedding": 1e-1, "predicted_iou": 2e-2, "logits": 1.0},
+}
+"""The gate: graphs further from PyTorch in fp32 than this are not published."""
 
 _WHO_CAN_READ = 0o755  # mkdtemp makes 0700, and the server may be another user
 
@@ -33,6 +37,7 @@ def publish(
     checkpoint_sha256: str,
     max_batch_size: int,
     report: Report,
+    precision: Precision = "fp32",
 ) -> Manifest:
     """Export `sam` to `repository/variant`; what was there before stays until the new folder is whole.
 
@@ -50,11 +55,11 @@ def publish(
         for build in graphs.all_graphs(sam):
             graph = build()
             report(f"writing {graph.file}")
-            graphs.write(graph, version_folder)
+            graphs.write(graph, version_folder, precision)
         report("comparing with PyTorch")
         measured = measure.differences(sam, version_folder)
-        _gate(measured)
-        manifest = _manifest(sam, variant, version_folder, checkpoint_sha256, measured)
+        _gate(measured, precision)
+        manifest = _manifest(sam, variant, version_folder, checkpoint_sha256, measured, precision)
         (version_folder / "manifest.json").write_text(json.dumps(asdict(manifest), indent=2) + "\n")
         (folder / "config.pbtxt").write_text(_config(manifest, max_batch_size))
         report(f"publishing {repository / variant}")
@@ -66,8 +71,8 @@ def publish(
     return manifest
 
 
-def _gate(measured: dict[str, float]) -> None:
-    for name, largest in LARGEST_DIFFERENCE.items():
+def _gate(measured: dict[str, float], precision: Precision) -> None:
+    for name, largest in LARGEST_DIFFERENCE[precision].items():
         # Written so that NaN fails too.
         if not measured[name] <= largest:
             raise ExportError(
@@ -76,7 +81,14 @@ def _gate(measured: dict[str, float]) -> None:
             )
 
 
-def _manifest(sam: Sam, variant: str, folder: Path, checkpoint_sha256: str, measured: dict[str, float]) -> Manifest:
+def _manifest(
+    sam: Sam,
+    variant: str,
+    folder: Path,
+    checkpoint_sha256: str,
+    measured: dict[str, float],
+    precision: Precision,
+) -> Manifest:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     digests = {}
     for path in files:
@@ -87,7 +99,7 @@ def _manifest(sam: Sam, variant: str, folder: Path, checkpoint_sha256: str, meas
         variant=variant,
         version=version,
         image_side=sam.image_encoder.img_size,
-        precision="fp32",
+        precision=precision,
         mask_threshold=sam.mask_threshold,
         checkpoint_sha256=checkpoint_sha256,
         licence="MIT" if variant == "tiny" else "Apache-2.0",
@@ -106,6 +118,7 @@ def _config(manifest: Manifest, max_batch_size: int) -> str:
             channels=channels,
             grid=grid,
             max_batch_size=max_batch_size,
+            precision=manifest.precision,
         )
     )
 

@@ -18,7 +18,8 @@ QUEUE_DELAY_US = 2_000
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """`side`: S; `channels`, `grid`: the embedding is [channels, grid, grid]; `max_batch_size`: see `export.target`."""
+    """`side`: S; `channels`, `grid`: the embedding is [channels, grid, grid]; `precision`: `fp32` or `fp16`,
+    of the embedding."""
 
     name: str
     version: str
@@ -26,10 +27,12 @@ class EncoderConfig:
     channels: int
     grid: int
     max_batch_size: int
+    precision: str
 
 
 def render(config: EncoderConfig) -> str:
     """The text of `config.pbtxt`. Two priority levels: 1 for people who wait, 2 for batch work."""
+    kind = f"TYPE_{config.precision.upper()}"
     return f"""\
 # Written by `python -m export {config.name}`; a change here is lost with the next export.
 name: "{config.name}"
@@ -40,9 +43,7 @@ input [
   {{ name: "image" data_type: TYPE_UINT8 dims: [ {config.side}, {config.side}, 3 ] }},
   {{ name: "size" data_type: TYPE_INT32 dims: [ 2 ] }}
 ]
-output [
-  {{ name: "embedding" data_type: TYPE_FP32 dims: [ {config.channels}, {config.grid}, {config.grid} ] }}
-]
+output [ {{ name: "embedding" data_type: {kind} dims: [ {config.channels}, {config.grid}, {config.grid} ] }} ]
 version_policy {{ latest {{ num_versions: 1 }} }}
 instance_group [ {{ kind: KIND_AUTO count: 1 }} ]
 dynamic_batching {{

@@ -92,7 +92,7 @@ class OnnxScores:
             chosen = hyper[start:stop][keep[start:stop]].reshape(stop - start, -1, hyper.shape[2])
             tokens = Slice(self._answer["tokens"], start, stop)
             logits = self._decoder.mask.run({"tokens": tokens, "hyper": chosen}, host=("logits",))["logits"]
-            made.append(logits.numpy().reshape(-1, *logits.shape()[2:]))
+            made.append(logits.numpy().astype(np.float32, copy=False).reshape(-1, *logits.shape()[2:]))
         return np.concatenate(made) if made else np.zeros((0, 0, 0), np.float32)
 
 

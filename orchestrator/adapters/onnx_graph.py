@@ -25,6 +25,13 @@ class Slice:
 
 Input: TypeAlias = NDArray[np.float32] | NDArray[np.int32] | NDArray[np.uint8] | OrtValue | Slice
 
+_DTYPES: dict[str, type[np.generic]] = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(int32)": np.int32,
+    "tensor(uint8)": np.uint8,
+}
+
 
 def has_gpu() -> bool:
     """Whether this ONNX Runtime was built with CUDA and finds it."""
@@ -50,6 +57,7 @@ class OnnxGraph:
             raise Unavailable(f"The graph {path} cannot be opened: {exc}. Export the model again.") from exc
         self.device = "cuda" if self._session.get_providers()[0].startswith("CUDA") else "cpu"
         self._turn = threading.Lock()
+        self._inputs = {entry.name: _DTYPES[entry.type] for entry in self._session.get_inputs()}
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def run(self, inputs: Mapping[str, Input], host: Sequence[str] = ()) -> dict[str, OrtValue]:
@@ -59,18 +67,19 @@ class OnnxGraph:
             if isinstance(value, OrtValue):
                 binding.bind_ortvalue_input(name, value)
             elif isinstance(value, Slice):
-                shape = value.tensor.shape()
-                row = int(np.prod(shape[1:])) * 4
+                shape, dtype = value.tensor.shape(), self._inputs[name]
+                row = int(np.prod(shape[1:])) * np.dtype(dtype).itemsize
                 binding.bind_input(
                     name,
                     self.device,
                     0,
-                    np.float32,
+                    dtype,
                     [value.stop - value.start, *shape[1:]],
                     value.tensor.data_ptr() + value.start * row,
                 )
             else:
-                binding.bind_cpu_input(name, np.ascontiguousarray(value))
+                # A graph of half precision takes half-precision arrays.
+                binding.bind_cpu_input(name, np.ascontiguousarray(value, self._inputs[name]))
         for name in self._outputs:
             binding.bind_output(name, "cpu" if name in host else self.device)
         with self._turn:

@@ -17,8 +17,8 @@ from orchestrator.local.stack import Options, StackError, running
 from orchestrator.local.supervisor import Halted
 
 SAMPLE = Path(__file__).with_name("sample.jpg")
-BOXES = [[100, 100, 300, 300]]
-POINT = [200, 200]
+BOXES = [[165, 515, 698, 770], [757, 535, 1155, 788]]  # the car and the dog
+POINT = [660, 142]  # on the balloon
 REQUEST_SECONDS = 120.0
 
 REQUESTS: dict[str, tuple[str, dict[str, str]]] = {

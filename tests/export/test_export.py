@@ -21,8 +21,14 @@ from segment_anything.modeling import Sam
 from export import checkpoint, download, graphs, publish
 from export.errors import ExportError
 from export.tiny import weights
+from orchestrator import bootstrap
 from orchestrator.adapters.repository import FileModelRepository
+from orchestrator.domain import prompts, rle
+from orchestrator.domain.image import Image
+from orchestrator.settings import Settings
+from orchestrator.usecases.stopwatch import Stopwatch
 from tests.conftest import REPOSITORY
+from tests.pictures import draw
 
 
 @pytest.fixture(scope="module")
@@ -240,3 +246,21 @@ def test_a_download_of_another_digest_is_thrown_away(server: tuple[str, Path], t
 def test_a_download_that_cannot_be_says_what_to_do(url: str, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"SAM_MODEL_URLS|--checkpoint"):
         download.fetch(url, tmp_path, lambda *_: None)
+
+
+def test_half_precision_graphs_find_the_same_masks(tmp_path: Path, sam: Sam) -> None:
+    manifest = publish.publish(
+        sam, "tiny", tmp_path, checkpoint_sha256="", max_batch_size=8, report=lambda _: None, precision="fp16"
+    )
+    assert manifest.precision == "fp16"
+    assert "TYPE_FP16" in (tmp_path / "tiny/config.pbtxt").read_text()
+    pixels = draw(300, 400, seed=4)
+    prompt = prompts.from_boxes([[50, 60, 200, 220], [10, 10, 390, 290]], (300, 400))
+    answers = [
+        bootstrap.engines(Settings(model_repository=root)).segment.boxes(Image(pixels), prompt, "tiny", Stopwatch())
+        for root in (tmp_path, REPOSITORY)
+    ]
+    for half, full in zip(answers[0].masks, answers[1].masks, strict=True):
+        assert half.predicted_iou == pytest.approx(full.predicted_iou, abs=1e-2)
+        one, other = rle.decode(half.segmentation), rle.decode(full.segmentation)
+        assert np.count_nonzero(one & other) >= 0.98 * np.count_nonzero(one | other)
