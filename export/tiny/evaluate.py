@@ -1,7 +1,7 @@
 """Measures tiny on scenes that it has not seen: `python -m export.tiny.evaluate`.
 
-Through the official `SamPredictor` and `SamAutomaticMaskGenerator`; prints the figures of the
-model card and writes them as JSON with `--json`.
+Through the official `SamPredictor` and with the masks of the official automatic generator at its
+defaults; prints the figures of the model card and writes them as JSON with `--json`.
 """
 
 import argparse
@@ -14,10 +14,11 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from segment_anything import SamAutomaticMaskGenerator, SamPredictor
+from segment_anything import SamPredictor
 from segment_anything.modeling import Sam
 
 from export.tiny import weights
+from export.tiny.automatic import automatic_masks
 from export.tiny.scenes import Scene, scene
 
 FIRST_SEED = 10_000_000
@@ -135,27 +136,26 @@ def prompt(predictor: SamPredictor, drawn: Scene, seed: int, figures: Figures) -
             figures.true += [*each.max(axis=1).tolist(), alone]
 
 
-def automatic(generator: SamAutomaticMaskGenerator, drawn: Scene, figures: Figures) -> None:
+def automatic(predictor: SamPredictor, drawn: Scene, figures: Figures) -> None:
     """Which large objects a mask without prompts covers with an IoU of at least 0.5."""
-    found = [record["segmentation"] for record in generator.generate(drawn.image)]
+    found = automatic_masks(predictor, drawn.image)
     for node in drawn.objects():
         mask = drawn.mask(node)
         if mask.mean() < LARGE:
             continue
-        best = float(ious(np.stack(found), mask[None]).max()) if found else 0.0
+        best = float(ious(found, mask[None]).max()) if len(found) else 0.0
         (figures.found_parts if drawn.parents[node] else figures.found).append(best >= 0.5)
 
 
 def evaluate(sam: Sam, seeds: range, automatic_scenes: int = 0, side: int = SIDE, loud: bool = False) -> Figures:
     """All figures over the scenes of these seeds, the automatic ones over the first of them."""
     predictor = SamPredictor(sam)
-    generator = SamAutomaticMaskGenerator(sam, points_per_side=32, points_per_batch=PROMPTS_AT_ONCE)
     figures = Figures()
     for count, seed in enumerate(seeds):
         drawn = scene(seed, side)
         prompt(predictor, drawn, seed, figures)
         if count < automatic_scenes:
-            automatic(generator, drawn, figures)
+            automatic(predictor, drawn, figures)
         if loud and (count + 1) % 20 == 0:
             print(f"{count + 1}/{len(seeds)} {figures.summary()}", flush=True)
     return figures

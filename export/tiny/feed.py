@@ -41,7 +41,10 @@ def _batch(rng: np.random.Generator, pool: Pool, stage: Stage) -> dict[str, torc
     """One batch as `Batch`'s fields, masks still uint8."""
     drawn: list[Sample] = []
     while len(drawn) < stage.batch:
-        made = sample(rng, pool[int(rng.integers(len(pool)))], stage)
+        scene = pool[int(rng.integers(len(pool)))]
+        if np.count_nonzero((scene.parents == 0) & ~scene.regions) - 1 > stage.most_wholes:
+            continue
+        made = sample(rng, scene, stage)
         if made is not None:
             drawn.append(made)
     names = [field.name for field in dataclasses.fields(Sample)]

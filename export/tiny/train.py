@@ -57,14 +57,20 @@ def _copy(sam: Sam) -> dict[str, Tensor]:
 
 
 def _optimiser(sam: Sam, head: nn.Module) -> torch.optim.AdamW:
-    """Decay for matrices; none for vectors, tables of positions and embeddings."""
-    matrices: list[nn.Parameter] = []
-    rest: list[nn.Parameter] = []
+    """Decay for matrices, none for the rest; twice the rate for all behind the encoder."""
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in [*sam.named_parameters(), *head.named_parameters()]:
         plain = parameter.ndim < 2 or "pos" in name or "embed" in name or "token" in name
-        (rest if plain else matrices).append(parameter)
-    groups = [{"params": matrices, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.98), fused=True)
+        groups.setdefault((plain, name.startswith("image_encoder")), []).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {"params": held, "weight_decay": 0.0 if plain else 0.05, "share": 1.0 if encoder else 2.0}
+            for (plain, encoder), held in groups.items()
+        ],
+        lr=1e-3,
+        betas=(0.9, 0.98),
+        fused=True,
+    )
 
 
 def save(state: State, path: Path) -> None:
@@ -127,7 +133,7 @@ def train_step(state: State, stage: Stage, batch: Batch) -> dict[str, float]:
             found = decoder_losses(state.sam, embedding, batch, points=stage.points, boxes=stage.boxes, correct=correct)
             terms |= {name: TERM_WEIGHTS.get(name, 1.0) * term for name, term in found.items()}
     for group in state.optimiser.param_groups:
-        group["lr"] = rate(stage, state.step)
+        group["lr"] = group["share"] * rate(stage, state.step)
     state.optimiser.zero_grad(set_to_none=True)
     torch.autograd.backward(torch.stack(list(terms.values())).sum())
     parameters = [*state.sam.parameters(), *state.head.parameters()]

@@ -27,4 +27,5 @@ def save(state: dict[str, torch.Tensor], path: Path = PATH) -> None:
     """Write `Sam.state_dict()` in fp16; a reader sees the old file or the whole new one."""
     unfinished = path.with_suffix(".unfinished")
     save_file({name: tensor.half().contiguous() for name, tensor in state.items()}, unfinished)
+    unfinished.chmod(0o644)
     unfinished.replace(path)

@@ -8,7 +8,7 @@ from export.tiny.scenes import scene
 from export.tiny.stages import Stage
 
 SIDE = 128
-STAGE = Stage(SIDE, 1, 1, (1e-3, 1e-3), 8, 2, 4, 0, (0.5, 1.0), 0.5)
+STAGE = Stage(SIDE, 1, 1, (1e-3, 1e-3), 8, 2, 4, 0, (0.5, 1.0), 0.5, 99)
 
 
 @pytest.fixture(scope="module")

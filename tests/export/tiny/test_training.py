@@ -11,7 +11,7 @@ from export.tiny import architecture, decoding, encoding, feed, objective, pool,
 from export.tiny.losses import pair_ious, pair_losses
 from export.tiny.stages import Stage
 
-SMALL = Stage(128, 2, 100, (1e-3, 1e-3), 4, 2, 1, 2, (0.5, 1.0), 0.5)
+SMALL = Stage(128, 2, 100, (1e-3, 1e-3), 4, 2, 1, 2, (0.5, 1.0), 0.5, 99)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_steps_on_the_same_scenes_lower_the_loss(tmp_path: Path, scenes: Path) -
     state = train.new_state(1, 0, torch.device("cpu"))
     batch = next(feed.batches(scenes, SMALL, 1, 0, 0))
     moved = feed.on_device(batch, torch.device("cpu"))
-    still = Stage(128, 2, 100, (1e-3, 1e-3), 4, 2, 1, 0, (0.5, 1.0), 0.5)
+    still = Stage(128, 2, 100, (1e-3, 1e-3), 4, 2, 1, 0, (0.5, 1.0), 0.5, 99)
     losses = [train.train_step(state, still, moved) for _ in range(5)]
     assert sum(losses[-1].values()) - losses[-1]["norm"] < sum(losses[0].values()) - losses[0]["norm"]
 

@@ -1,0 +1,20 @@
+"""The quick automatic masks are the official generator's."""
+
+import numpy as np
+import pytest
+from segment_anything import SamAutomaticMaskGenerator, SamPredictor
+
+from export.tiny import automatic, weights
+from export.tiny.scenes import scene
+
+
+def test_automatic_masks_equal_the_official_ones() -> None:
+    sam = weights.load()
+    drawn = scene(920_000, 256)
+    official = SamAutomaticMaskGenerator(sam, points_per_side=8).generate(drawn.image)
+    wanted = np.array([record["segmentation"] for record in official])
+    found = automatic.automatic_masks(SamPredictor(sam), drawn.image, points_per_side=8)
+    if not len(wanted):
+        pytest.fail("a comparison without masks shows nothing")
+    assert found.shape == wanted.shape
+    assert (found != wanted).mean() < 1e-4
