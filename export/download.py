@@ -2,10 +2,9 @@
 
 import contextlib
 import os
-import re
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from export.checkpoint import sha256
@@ -13,17 +12,22 @@ from export.errors import ExportError
 
 _CHUNK = 1 << 20
 _TIMEOUT_SECONDS = 60
-_DIGEST_IN_NAME = re.compile(r"_([0-9a-f]{6,64})\.pth$")
+SHA256 = {
+    "sam_vit_b_01ec64.pth": "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
+    "sam_vit_l_0b3195.pth": "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
+    "sam_vit_h_4b8939.pth": "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
+}
+"""Of the official files. The digits in their names are of their MD5."""
 
 Progress = Callable[[int, int | None], None]
 """Called with bytes so far and, where the server says, bytes in all."""
 
 
-def fetch(url: str, cache: Path, progress: Progress) -> Path:
+def fetch(url: str, cache: Path, progress: Progress, digests: Mapping[str, str] = SHA256) -> Path:
     """The checkpoint of `url` in `cache`, downloaded if it is not there yet.
 
-    The official files carry the first digits of their sha256 in their name; a file whose digest differs is removed.
-    Raises `ExportError`; what was received before a failure is kept as `<name>.part` and resumed.
+    A file whose name is in `digests` must have that sha256, or it is thrown away; others are taken as they come. Raises
+    `ExportError`; what was received before a failure is kept as `<name>.part` and resumed.
     """
     if not url.startswith(("https://", "http://")):
         raise ExportError(f"{url!r} is no web address; see SAM_MODEL_URLS.")
@@ -40,10 +44,9 @@ def fetch(url: str, cache: Path, progress: Progress) -> Path:
             f"{url} could not be downloaded ({exc}). Run the command again to go on from where it stopped, "
             f"or fetch the file yourself and give it with --checkpoint."
         ) from exc
-    expected = _DIGEST_IN_NAME.search(name)
-    if expected and not sha256(part).startswith(expected[1]):
+    if name in digests and sha256(part) != digests[name]:
         part.unlink()
-        raise ExportError(f"What {url} sent has another sha256 than its name says; it was thrown away.")
+        raise ExportError(f"What {url} sent has another sha256 than the official {name}; it was thrown away.")
     part.replace(target)
     return target
 

@@ -1,9 +1,12 @@
 """A variant's folder in the model repository: made beside it, measured, then renamed into place as a whole."""
 
+import ctypes
 import hashlib
 import json
+import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +27,8 @@ LARGEST_DIFFERENCE: dict[Precision, dict[str, float]] = {
 }
 """The gate: graphs further from PyTorch in fp32 than this are not published."""
 
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux' renameat2
+_STALE_SECONDS = 6 * 3600
 _WHO_CAN_READ = 0o755  # mkdtemp makes 0700, and the server may be another user
 
 Report = Callable[[str], None]
@@ -45,6 +50,7 @@ def publish(
     """
     try:
         repository.mkdir(parents=True, exist_ok=True)
+        _sweep(repository, variant)
         # In the repository itself, so that the rename stays within one file system; Triton loads only what it is told.
         folder = Path(tempfile.mkdtemp(prefix=f".{variant}-", dir=repository))
     except OSError as exc:
@@ -59,9 +65,9 @@ def publish(
         report("comparing with PyTorch")
         measured = measure.differences(sam, version_folder)
         _gate(measured, precision)
-        manifest = _manifest(sam, variant, version_folder, checkpoint_sha256, measured, precision)
+        manifest = _manifest(sam, variant, version_folder, checkpoint_sha256, measured, precision, max_batch_size)
         (version_folder / "manifest.json").write_text(json.dumps(asdict(manifest), indent=2) + "\n")
-        (folder / "config.pbtxt").write_text(_config(manifest, max_batch_size))
+        (folder / "config.pbtxt").write_text(_config(manifest))
         report(f"publishing {repository / variant}")
         _swap(folder, repository / variant)
     except OSError as exc:
@@ -88,6 +94,7 @@ def _manifest(
     checkpoint_sha256: str,
     measured: dict[str, float],
     precision: Precision,
+    max_batch_size: int,
 ) -> Manifest:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     digests = {}
@@ -103,12 +110,13 @@ def _manifest(
         mask_threshold=sam.mask_threshold,
         checkpoint_sha256=checkpoint_sha256,
         licence="MIT" if variant == "tiny" else "Apache-2.0",
+        max_batch_size=max_batch_size,
         graphs=digests,
         measured=measured,
     )
 
 
-def _config(manifest: Manifest, max_batch_size: int) -> str:
+def _config(manifest: Manifest) -> str:
     channels, grid, _ = manifest.embedding_shape
     return triton_config.render(
         triton_config.EncoderConfig(
@@ -117,21 +125,33 @@ def _config(manifest: Manifest, max_batch_size: int) -> str:
             side=manifest.image_side,
             channels=channels,
             grid=grid,
-            max_batch_size=max_batch_size,
+            max_batch_size=manifest.max_batch_size,
             precision=manifest.precision,
         )
     )
 
 
 def _swap(new: Path, place: Path) -> None:
-    """Put `new` where `place` is. A folder cannot be renamed onto a full one, so the old one steps aside first."""
+    """Put `new` where `place` is; there is always a whole folder there, if there was one."""
+    if not place.exists():
+        new.rename(place)
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.renameat2(_AT_FDCWD, os.fsencode(new), _AT_FDCWD, os.fsencode(place), _RENAME_EXCHANGE) == 0:
+        return  # what was there is in `new` now, which the caller removes
+    # A file system that cannot exchange: the old one steps aside for a moment.
     old = new.with_name(f"{new.name}-old")
-    if place.exists():
-        place.rename(old)
+    place.rename(old)
     try:
         new.rename(place)
     except OSError:
-        if old.exists():
-            old.rename(place)
+        old.rename(place)
         raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _sweep(repository: Path, variant: str) -> None:
+    """What exports that were killed have left behind."""
+    for folder in repository.glob(f".{variant}-*"):
+        if time.time() - folder.stat().st_mtime > _STALE_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 MAX_QUEUE_SIZE = 64
 """Requests that may wait for the encoder, per priority; a further one is rejected at once."""
 
-QUEUE_TIMEOUT_US = 30_000_000
-"""How long a request may wait before it is rejected; a request's own timeout may be shorter."""
+QUEUE_TIMEOUT_US = 600_000_000
+"""How long a request may wait before it is rejected. A request's own timeout, which the service sends, is shorter."""
 
 QUEUE_DELAY_US = 2_000
 """How long a first request waits for company: far below one encoding, long enough to fill a batch under load."""
@@ -68,5 +68,7 @@ model_warmup [
     inputs {{ key: "size" value: {{ data_type: TYPE_INT32 dims: [ 2 ] zero_data: true }} }}
   }}
 ]
+parameters {{ key: "intra_op_thread_count" value: {{ string_value: "0" }} }}
+parameters {{ key: "inter_op_thread_count" value: {{ string_value: "1" }} }}
 parameters {{ key: "version" value: {{ string_value: "{config.version}" }} }}
 """

@@ -3,13 +3,17 @@
 Every name and default is listed in `.env.example`; a test keeps the two alike.
 """
 
+import math
 import os
+import sys
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 
 OFFICIAL_CHECKPOINTS = {
     "vit_h": "https://dl.fbaipublicfiles.com/segment_anything/sam_vit_h_4b8939.pth",
@@ -38,7 +42,7 @@ class Settings(BaseSettings):
     model_repository: Path = Path("model_repository")
     triton_url: str = ""  # host:port of Triton's gRPC; empty: encode in this process
     triton_timeout_seconds: float = Field(60.0, gt=0)
-    request_timeout_seconds: float = Field(300.0, gt=0)  # of automatic masks that somebody waits for
+    request_timeout_seconds: float = Field(300.0, gt=0)  # of a segment route, waiting included
     model_cache_dir: Path = Path("./models")
     sam_model_urls: dict[str, str] = OFFICIAL_CHECKPOINTS
 
@@ -53,5 +57,15 @@ class Settings(BaseSettings):
 
     @cached_property
     def cores(self) -> int:
-        """Cores this process may use (containers and taskset included)."""
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        """This process's share of the cores that the machine, taskset and the container's quota leave."""
+        allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return max(1, min(allowed, _quota()) // self.workers)
+
+
+def _quota() -> int:
+    """Whole cores of the control group's CPU quota (version 2), rounded up; many if there is none."""
+    try:
+        quota, period = _CPU_MAX.read_text().split()
+        return math.ceil(int(quota) / int(period))
+    except (OSError, ValueError):
+        return sys.maxsize

@@ -20,6 +20,7 @@ MANIFEST = Manifest(
     mask_threshold=0.0,
     checkpoint_sha256="",
     licence="MIT",
+    max_batch_size=2,
     graphs={},
     measured={},
 )

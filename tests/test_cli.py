@@ -76,14 +76,23 @@ def test_all_masks_go_to_a_coco_document_and_a_picture(
         (["--point", "1,1", "--box", "1,1,5,5", "--box", "2,2,6,6"], "one box"),
         (["--model", "vit_h", "--point", "1,1"], "python -m export vit_h"),
         (["--server", "http://127.0.0.1:9", "--point", "1,1"], "quarry up"),
+        (["--server", "http://[", "--point", "1,1"], "--server"),
+        (["--point", "1,1", "-o", "/proc/nowhere"], "/proc/nowhere"),
     ],
 )
 def test_what_makes_no_sense_is_one_sentence(
     plain_environment: dict[str, str], picture: Path, tmp_path: Path, arguments: list[str], words: str
 ) -> None:
-    done = quarry(plain_environment, "segment", str(picture), *arguments, "-o", str(tmp_path / "out"))
+    done = quarry(plain_environment, "segment", str(picture), "-o", str(tmp_path / "out"), *arguments)
     assert done.returncode != 0
     assert words in " ".join(done.stderr.replace("│", " ").split())
+    assert "Traceback" not in done.stderr
+
+
+def test_a_setting_that_is_wrong_is_one_sentence(plain_environment: dict[str, str]) -> None:
+    done = quarry(plain_environment | {"PORT": "abc"}, "models", "list")
+    assert done.returncode == 1
+    assert "The setting PORT is wrong" in done.stderr
     assert "Traceback" not in done.stderr
 
 

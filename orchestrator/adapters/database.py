@@ -1,4 +1,4 @@
-"""The database by SQLModel: SQLite or PostgreSQL."""
+"""The database by SQLModel."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,8 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, DateTime, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlmodel import Column, Field, Session, SQLModel, select
 
@@ -34,9 +35,9 @@ class ImageRow(SQLModel, table=True):
 
 
 def connect(url: str) -> Engine:
-    """An engine; nothing is opened yet. SQLite writes ahead, so that readers do not wait for writers."""
+    """An engine on SQLite; nothing is opened yet. It writes ahead, so that readers do not wait for writers."""
     if make_url(url).get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True)
+        raise Unavailable(f"DATABASE_URL names {make_url(url).get_backend_name()}; SQLite is what there is so far.")
     engine = create_engine(url, connect_args={"timeout": LOCK_SECONDS})
 
     @event.listens_for(engine, "connect")
@@ -61,8 +62,6 @@ def migrate(engine: Engine) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     with _translated(), engine.execution_options(exclusive=True).begin() as connection:
-        if engine.dialect.name == "postgresql":
-            connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('image-quarry-migrations'))"))
         config.attributes |= {"connection": connection, "metadata": SQLModel.metadata}
         command.upgrade(config, "head")
 
@@ -88,10 +87,7 @@ class SqlImageRows:
     def exclusive(self, content: str) -> Iterator["SqlContentRows"]:
         engine = self._engine.execution_options(exclusive=True)
         with _translated(), Session(engine) as session, session.begin():
-            connection = session.connection()  # SQLite begins, and locks, here
-            if engine.dialect.name == "postgresql":
-                lock = text("SELECT pg_advisory_xact_lock(hashtext(:content))")
-                connection.execute(lock, {"content": content})
+            session.connection()  # the transaction begins, and locks, here
             yield SqlContentRows(session, content)
 
 
@@ -126,5 +122,5 @@ def _stored(row: ImageRow) -> StoredImage:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except OperationalError as exc:
+    except (OperationalError, InterfaceError, PoolTimeout) as exc:
         raise Unavailable("The database does not answer; try again in a moment.") from exc

@@ -24,21 +24,31 @@ MASK_ROWS = 4
 
 
 class OnnxDecoders:
-    """Decoders by version, opened when first asked for."""
+    """One decoder per variant, of the version that was asked for last; opened when first asked for."""
 
     def __init__(self, repository: Path, threads: int) -> None:
         self._repository = repository
         self._threads = threads
-        self._decoders: dict[str, OnnxDecoder] = {}
-        self._lock = threading.Lock()
+        self._decoders: dict[str, tuple[str, OnnxDecoder]] = {}
+        self._opening = threading.Lock()
 
     def get(self, model: Manifest) -> "OnnxDecoder":
-        with self._lock:
-            if model.version not in self._decoders:
-                folder = self._repository / model.variant / "1"
-                _must_be(model, folder)
-                self._decoders[model.version] = OnnxDecoder(folder / "decoder", model, self._threads)
-            return self._decoders[model.version]
+        found = self._find(model)
+        if found is None:
+            with self._opening:
+                found = self._find(model) or self._open(model)
+        return found
+
+    def _find(self, model: Manifest) -> "OnnxDecoder | None":
+        version, decoder = self._decoders.get(model.variant, ("", None))
+        return decoder if version == model.version else None
+
+    def _open(self, model: Manifest) -> "OnnxDecoder":
+        folder = self._repository / model.variant / "1"
+        _must_be(model, folder)
+        decoder = OnnxDecoder(folder / "decoder", model, self._threads)
+        self._decoders[model.variant] = (model.version, decoder)
+        return decoder
 
 
 class OnnxDecoder:

@@ -22,10 +22,9 @@ class OnnxEncoder:
         self._graphs: dict[str, tuple[str, OnnxGraph]] = {}
 
     def encode(self, model: Manifest, picture: ModelInput) -> Float32:
-        try:
-            _, graph = self._graphs[model.variant]
-        except KeyError as exc:
-            raise ModelNotLoaded(f"The model {model.variant} is not loaded.") from exc
+        version, graph = self._graphs.get(model.variant, ("", None))
+        if graph is None or version != model.version:
+            raise ModelNotLoaded(f"The model {model.variant} {model.version} is not loaded.")
         inputs = {"image": picture.canvas[None], "size": np.array([picture.size], np.int32)}
         embedding = graph.run(inputs, host=("embedding",))["embedding"].numpy()
         return np.asarray(embedding[0], np.float32)

@@ -1,5 +1,6 @@
 """One ONNX file on ONNX Runtime, on the GPU where there is one, with its arrays staying where they are made."""
 
+import logging
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ class Slice:
     stop: int
 
 
+log = logging.getLogger(__name__)
+
 Input: TypeAlias = NDArray[np.float32] | NDArray[np.int32] | NDArray[np.uint8] | OrtValue | Slice
 
 _DTYPES: dict[str, type[np.generic]] = {
@@ -34,7 +37,7 @@ _DTYPES: dict[str, type[np.generic]] = {
 
 
 def has_gpu() -> bool:
-    """Whether this ONNX Runtime was built with CUDA and finds it."""
+    """Whether this ONNX Runtime was built with CUDA; whether it works shows when a graph is opened."""
     return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
 
 
@@ -50,13 +53,17 @@ class OnnxGraph:
         options.log_severity_level = 3
         # Threads that spin between two runs take the cores from Triton and from other requests.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        providers = ["CUDAExecutionProvider"] * has_gpu() + ["CPUExecutionProvider"]
+        if gpu := has_gpu():
+            onnxruntime.preload_dlls()
+        providers = ["CUDAExecutionProvider"] * gpu + ["CPUExecutionProvider"]
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
         except Exception as exc:  # ONNX Runtime's errors have no common class
             raise Unavailable(f"The graph {path} cannot be opened: {exc}. Export the model again.") from exc
         self.device = "cuda" if self._session.get_providers()[0].startswith("CUDA") else "cpu"
         self._turn = threading.Lock()
+        if gpu and self.device == "cpu":
+            log.warning("%s runs on the CPU: ONNX Runtime could not use the GPU; its log says why", path)
         self._inputs = {entry.name: _DTYPES[entry.type] for entry in self._session.get_inputs()}
         self._outputs = [output.name for output in self._session.get_outputs()]
 

@@ -37,11 +37,16 @@ class FolderPictureFiles:
     def read(self, path: str) -> bytes:
         try:
             return (self._root / path).read_bytes()
-        except OSError as exc:
+        except FileNotFoundError as exc:
             raise NotFound("The image's file is gone. Upload it again with POST /images.") from exc
+        except OSError as exc:
+            raise Unavailable(f"The image cannot be read: {exc.strerror}.", retry_after=30) from exc
 
     def remove(self, path: str) -> None:
-        (self._root / path).unlink(missing_ok=True)
+        try:
+            (self._root / path).unlink(missing_ok=True)
+        except OSError as exc:
+            raise Unavailable(f"The image cannot be removed: {exc.strerror}.", retry_after=30) from exc
 
     def check(self) -> None:
         """Raises `Unavailable` if the folder cannot be written."""

@@ -31,7 +31,7 @@ class FileModelRepository:
             with self._lock:
                 if name not in self._read or self._read[name][0] != changed:
                     self._read[name] = (changed, _MANIFEST.validate_python(json.loads(path.read_bytes())))
-                return self._read[name][1]
+                manifest = self._read[name][1]
         except FileNotFoundError as exc:
             raise ModelMissing(
                 f"The model {name} is not in the model repository; "
@@ -39,3 +39,6 @@ class FileModelRepository:
             ) from exc
         except (OSError, ValueError, ValidationError) as exc:
             raise ModelMissing(f"{path} cannot be read; run `python -m export {name}` to make it anew.") from exc
+        if manifest.variant != name:
+            raise ModelMissing(f"The folder {name} of the model repository holds {manifest.variant}; rename it.")
+        return manifest

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import tritonclient.grpc as triton
@@ -58,8 +58,11 @@ class TritonEncoder:
     def loaded(self) -> dict[str, str]:
         with self._translated():
             index = self._client.get_model_repository_index(client_timeout=CONTROL_SECONDS)
-        ready = [model.name for model in index.models if model.state == "READY"]
-        return {name: self._version(name) for name in ready}
+        versions = {}
+        for name in [model.name for model in index.models if model.state == "READY"]:
+            with suppress(ModelNotLoaded):  # it may have gone since
+                versions[name] = self._version(name)
+        return versions
 
     def load(self, name: str) -> None:
         with self._translated(name):

@@ -1,6 +1,6 @@
 """How much is let in: bytes of a body, and requests at a time."""
 
-from collections.abc import AsyncIterator
+import time
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -15,21 +15,30 @@ THREADS_PER_CORE = 4
 """A request waits for Triton most of its time: with fewer threads its dynamic batches would stay empty."""
 
 MOST_WAITING = 100
+HEAVY = ("/segment/", "/images")
 
 
 class Admission:
-    """A dependency of the routes that do heavy work: past `most` at a time the caller is told to come again."""
+    """Middleware: past `most` heavy requests at a time the caller is told to come again, before a body is read."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, app: ASGIApp, most: int) -> None:
+        self._app = app
         self._most = most
         self._inside = 0
 
-    async def __call__(self) -> AsyncIterator[None]:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "POST" or not scope["path"].startswith(HEAVY):
+            await self._app(scope, receive, send)
+            return
         if self._inside >= self._most:
-            raise Overloaded(f"{self._inside} requests are waiting already; try again in a moment.", retry_after=1)
+            busy = Overloaded(f"{self._inside} requests are waiting already; try again in a moment.", retry_after=1)
+            await errors.respond(busy)(scope, receive, send)
+            return
         self._inside += 1
+        # The deadline runs from here: waiting for a thread is waiting too.
+        scope.setdefault("state", {})["arrived"] = time.monotonic()
         try:
-            yield
+            await self._app(scope, receive, send)
         finally:
             self._inside -= 1
 

@@ -7,14 +7,15 @@ from importlib.metadata import version
 from pathlib import Path
 
 import anyio
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.staticfiles import StaticFiles
+from fastapi_offline import FastAPIOffline
 
 from orchestrator import bootstrap
 from orchestrator.api import errors
 from orchestrator.api.admission import FORM_BYTES, MOST_WAITING, THREADS_PER_CORE, Admission, BodyLimit
-from orchestrator.api.request_id import RequestId
+from orchestrator.api.request_id import HEADER, RequestId
 from orchestrator.api.routes import health, images, models, segment
 from orchestrator.bootstrap import Services
 from orchestrator.domain.errors import QuarryError
@@ -37,24 +38,24 @@ def create() -> FastAPI:
 def build(services: Services) -> FastAPI:
     """The application on given services."""
     settings = services.settings
-    app = FastAPI(
+    app = FastAPIOffline(
         title=settings.app_name, version=version("image-quarry"), description=_DESCRIPTION, lifespan=_lifespan
     )
     app.state.services = services
     errors.install(app)
-    admitted = [Depends(Admission(MOST_WAITING))]
-    app.include_router(segment.router, dependencies=admitted)
-    app.include_router(images.router, dependencies=admitted)
-    app.include_router(models.router)
-    app.include_router(health.router)
+    for routes in (segment, images, models, health):
+        app.include_router(routes.router)
     app.mount("/", StaticFiles(directory=WEB, html=True))
+    # The last that is added is the first that a request meets.
     app.add_middleware(BodyLimit, most=services.limits.max_bytes + FORM_BYTES)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=settings.cors_origins,
         allow_methods=settings.cors_methods,
         allow_headers=settings.cors_headers,
+        expose_headers=[HEADER, "Retry-After"],
     )
+    app.add_middleware(Admission, most=MOST_WAITING)
     app.add_middleware(RequestId)
     return app
 

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from orchestrator.api.request_id import current_request_id
+from orchestrator.api.request_id import HEADER, current_request_id
 from orchestrator.domain import errors
 
 log = logging.getLogger(__name__)
@@ -86,10 +86,11 @@ async def _http(_: Request, exc: HTTPException) -> JSONResponse:
 
 
 async def _fault(request: Request, exc: Exception) -> JSONResponse:
-    log.error("%s %s failed", request.method, request.url.path, exc_info=exc)
+    log.error("request %s: %s %s failed", current_request_id(), request.method, request.url.path, exc_info=exc)
     return _response(500, "internal_error", "A fault of ours; its cause is in the log under this request id.")
 
 
 def _response(status: int, code: str, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
     body = ErrorBody(error=code, detail=detail, request_id=current_request_id())
-    return JSONResponse(body.model_dump(), status, headers)
+    # The middleware that sets this header does not see what the outermost one answers to a fault.
+    return JSONResponse(body.model_dump(), status, {HEADER: body.request_id, **(headers or {})})

@@ -18,13 +18,14 @@ from orchestrator.domain.geometry import Size
 from orchestrator.domain.grid import Options
 from orchestrator.domain.image import Image
 from orchestrator.domain.rle import Rle
-from orchestrator.usecases.stopwatch import Stopwatch
+from orchestrator.usecases.stopwatch import Deadline, Stopwatch
 
 OWNER = "anonymous"
 """Whose images they are while the service asks nobody for a key."""
 
 
-def services(request: Request) -> Services:
+async def services(request: Request) -> Services:
+    """Asynchronous, so that routes which answer at once wait for no thread."""
     found: Services = request.app.state.services
     return found
 
@@ -42,16 +43,18 @@ class Picture:
     image: Image
     id: str | None
     watch: Stopwatch
+    deadline: Deadline
 
 
-def picture(services: Wired, image: Upload = None, image_id: ImageId = None) -> Picture:
+def picture(request: Request, services: Wired, image: Upload = None, image_id: ImageId = None) -> Picture:
     """Raises what `image.decode` raises, and `NotFound`."""
     if (image is None) == (image_id is None):
         raise InvalidPicture("Give either a picture (image) or the id of one (image_id).")
     watch = Stopwatch()
     with watch.stage("read"):
         data = services.images.read(image_id, OWNER) if image_id else read(image, services)
-        return Picture(images.decode(data, services.limits), image_id, watch)
+        deadline = Deadline(services.settings.request_timeout_seconds, request.state.arrived)
+        return Picture(images.decode(data, services.limits), image_id, watch, deadline)
 
 
 def read(upload: UploadFile | None, services: Services) -> bytes:
@@ -116,8 +119,10 @@ def point_prompt(points: PointsText = None, labels: LabelsText = None, box: BoxT
     )
 
 
-def box_list(boxes: BoxesText = None) -> list[list[float]]:
-    """Raises `RequestValidationError`."""
+def box_list(boxes: BoxesText = None, box: BoxText = None) -> list[list[float]]:
+    """Raises `RequestValidationError`, and `InvalidPrompt` for a `box`, which would else be the whole picture."""
+    if box is not None:
+        raise InvalidPrompt("This route takes a list of boxes: boxes=[[x0,y0,x1,y1],…].")
     return _parse(_ROWS, boxes, "boxes") or []
 
 
@@ -175,13 +180,13 @@ def _region(given: "list[float] | RleField", size: Size) -> NDArray[np.bool_]:
     """A region of interest, bool [H, W]."""
     if isinstance(given, list):
         return prompts.box_region(given, size)
+    # Asked before anything of that size is made.
+    if tuple(given["size"]) != size:
+        raise InvalidPrompt(f"The region of interest is of {given['size']}, the picture of {size} (height, width).")
     try:
-        region = rle.decode(Rle(given["size"], given["counts"]))
+        return rle.decode(Rle(size, given["counts"]))
     except ValueError as exc:
         raise InvalidPrompt(f"The region of interest is no run-length encoding: {exc}.") from exc
-    if region.shape != size:
-        raise InvalidPrompt(f"The region of interest is of {region.shape}, the picture of {size} (height, width).")
-    return region
 
 
 def _parse(adapter: TypeAdapter[Parsed], text: str | None, field: str) -> Parsed | None:

@@ -162,6 +162,8 @@ class There:
         body: dict[str, Any] = response.json() if is_json else {}
         if response.is_error:
             raise Refused(body.get("detail", f"The server answered {response.status_code}."))
+        if not body:
+            raise Refused(f"{self._server} answers, but is no Image Quarry.")
         return body
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 
 import httpx2
 import typer
+from pydantic import ValidationError
 from rich.table import Table
 
 from orchestrator.cli import report
@@ -35,6 +36,13 @@ def main() -> None:
         app()
     except (QuarryError, Refused) as exc:
         report.fail(str(exc))
+    except ValidationError as exc:
+        problem = exc.errors()[0]
+        report.fail(f"The setting {str(problem['loc'][0]).upper()} is wrong: {problem['msg']}.")
+    except OSError as exc:
+        report.fail(f"{exc.filename or 'A file'}: {exc.strerror or exc}.")
+    except httpx2.InvalidURL as exc:
+        report.fail(f"--server is no web address: {exc}.")
     except httpx2.HTTPError as exc:
         report.fail(f"The server does not answer: {exc}. Is it running (quarry up) at the address given with --server?")
 

@@ -15,6 +15,7 @@ Points = NDArray[np.float64]
 CropBox = tuple[int, int, int, int]  # x0, y0, x1, y1
 
 MOST_POINTS = 65_536
+MOST_PROMPTS = 500_000
 _MOST_PIXELS = 1e9
 _RANGES: dict[str, tuple[float, float]] = {
     "points_per_side": (1, 256),
@@ -90,6 +91,16 @@ class Options:
         inside: Points = asked[self.roi[rows, columns]]
         return inside
 
+    def must_be_few_enough(self, layers: Sequence[Sequence[CropBox]]) -> None:
+        """Raises `InvalidPrompt` if all crops together have more points than anybody can wait for."""
+        if self.points is None:
+            total = sum(len(crops) * len(self._grid(layer)) for layer, crops in enumerate(layers))
+            if total > MOST_PROMPTS:
+                raise InvalidPrompt(
+                    f"These are {total:,} points in all crops together; at most {MOST_PROMPTS:,} are accepted. "
+                    f"Lower points_per_side or crop_n_layers, or raise crop_n_points_downscale_factor."
+                )
+
     def _grid(self, layer: int) -> Points:
         if self.point_grids is not None:
             return self.point_grids[layer]
@@ -123,7 +134,9 @@ def crop_layers(size: Size, layers: int, overlap_ratio: float) -> list[list[Crop
         overlap = int(overlap_ratio * min(size) * (2 / count))
         wide, high = (math.ceil((overlap * (count - 1) + length) / count) for length in (width, height))
         starts = product(((wide - overlap) * i for i in range(count)), ((high - overlap) * i for i in range(count)))
-        found.append([(x0, y0, min(x0 + wide, width), min(y0 + high, height)) for x0, y0 in starts])
+        crops = [(x0, y0, min(x0 + wide, width), min(y0 + high, height)) for x0, y0 in starts]
+        # On pictures of a few pixels the last crops would be empty (the official code fails there).
+        found.append([(x0, y0, x1, y1) for x0, y0, x1, y1 in crops if x0 < x1 and y0 < y1])
     return found
 
 

@@ -7,8 +7,8 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import ExifTags, ImageFile, UnidentifiedImageError
 from PIL import Image as Pillow
-from PIL import ImageFile, ImageOps, UnidentifiedImageError
 
 from orchestrator.domain.errors import InvalidPicture, PictureTooLarge, UnsupportedPicture
 
@@ -17,6 +17,17 @@ _PILLOW_FORMATS = {
     "jpeg": "JPEG", "jpg": "JPEG", "png": "PNG", "webp": "WEBP", "bmp": "BMP", "tiff": "TIFF", "tif": "TIFF",
     "gif": "GIF", "ppm": "PPM",
 }  # fmt: skip
+_TURNS = {
+    2: Pillow.Transpose.FLIP_LEFT_RIGHT,
+    3: Pillow.Transpose.ROTATE_180,
+    4: Pillow.Transpose.FLIP_TOP_BOTTOM,
+    5: Pillow.Transpose.TRANSPOSE,
+    6: Pillow.Transpose.ROTATE_270,
+    7: Pillow.Transpose.TRANSVERSE,
+    8: Pillow.Transpose.ROTATE_90,
+}
+"""EXIF orientation → what turns the picture upright."""
+
 _SIXTEEN_BIT = {"I;16", "I;16L", "I;16B", "I;16N", "I"}
 
 # The limit on pixels is checked here, from the header, before anything is decoded.
@@ -69,13 +80,11 @@ def decode(data: bytes, limits: Limits) -> Image:
             # Pillow warns of odd metadata in pictures that it then reads; the pixels are what counts.
             warnings.simplefilter("ignore")
             picture.load()
-            upright = ImageOps.exif_transpose(picture)
-            pixels = _to_rgb(upright)
+            return Image(_to_rgb(_upright(picture)))
     except UnsupportedPicture:
         raise
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError) as exc:
+    except Exception as exc:  # Pillow's decoders raise whatever they stumble over, struct.error among it
         raise InvalidPicture(f"The picture could not be decoded: {exc}. Is the file whole?") from exc
-    return Image(pixels)
 
 
 def _open(data: bytes, limits: Limits) -> Pillow.Image:
@@ -86,8 +95,18 @@ def _open(data: bytes, limits: Limits) -> Pillow.Image:
             return Pillow.open(io.BytesIO(data), formats=names)
     except UnidentifiedImageError as exc:
         raise UnsupportedPicture(f"This is not a picture of a supported format ({', '.join(limits.formats)}).") from exc
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError) as exc:
+    except Exception as exc:  # as above
         raise InvalidPicture(f"The picture's header could not be read: {exc}.") from exc
+
+
+def _upright(picture: Pillow.Image) -> Pillow.Image:
+    """Turned by the EXIF orientation; metadata that cannot be read turns nothing."""
+    try:
+        orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # noqa: BLE001 - as above
+        return picture
+    turn = _TURNS.get(orientation)
+    return picture if turn is None else picture.transpose(turn)
 
 
 def _to_rgb(picture: Pillow.Image) -> NDArray[np.uint8]:

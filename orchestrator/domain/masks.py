@@ -68,8 +68,8 @@ def shape_of(mask: Mask) -> Shape:
 
 
 def look(low: NDArray[np.float32], upscaler: Upscaler, threshold: float, offset: float) -> Window | None:
-    """The part of the picture whose logits are above `threshold` − `offset`, or above `threshold`."""
-    return upscaler.window(low, threshold - max(offset, 0.0))
+    """The part of the picture whose logits are above `threshold` − `offset`, which is 0 or more."""
+    return upscaler.window(low, threshold - offset)
 
 
 def stability_score(window: Window, threshold: float, offset: float = STABILITY_OFFSET) -> float:

@@ -10,7 +10,8 @@ class Manifest:
     """`1/manifest.json` of a variant's folder in the model repository; written by the export.
 
     `version`: digest of the graphs and the preprocessing; `image_side`: S, pixels; `mask_threshold`: logits above it
-    are foreground; `measured`: largest differences from PyTorch, by what was compared.
+    are foreground; `max_batch_size`:
+    pictures that the encoder takes at once; `measured`: largest differences from PyTorch, by what was compared.
     """
 
     variant: str
@@ -20,6 +21,7 @@ class Manifest:
     mask_threshold: float
     checkpoint_sha256: str
     licence: str
+    max_batch_size: int
     graphs: dict[str, str]
     measured: dict[str, float]
 

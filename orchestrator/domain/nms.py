@@ -26,5 +26,7 @@ def keep(boxes: Float32, scores: NDArray[np.float32], threshold: float) -> NDArr
         high = np.minimum(y1[index], y1[rest]) - np.maximum(y0[index], y0[rest])
         shared = np.maximum(wide, zero) * np.maximum(high, zero)
         with np.errstate(divide="ignore", invalid="ignore"):
-            alive[rest] &= ~(shared / (areas[index] + areas[rest] - shared) > threshold)
+            ious = shared / (areas[index] + areas[rest] - shared)
+        # Compared in double precision, as torchvision does: in single, the threshold itself would be rounded.
+        alive[rest] &= ~(ious.astype(np.float64) > threshold)
     return order[alive]

@@ -14,6 +14,8 @@ from orchestrator.domain.geometry import Size
 
 Runs = NDArray[np.int64]
 
+_MOST_GROUPS = 7  # 40 bits hold the runs of any picture
+
 
 @dataclass(frozen=True)
 class Rle:
@@ -62,7 +64,8 @@ def decode(rle: Rle) -> NDArray[np.bool_]:
     """The mask, bool [H, W]. Raises ValueError if the runs do not fill the picture."""
     height, width = rle.size
     runs = unpack(rle.counts)
-    if (runs < 0).any() or int(runs.sum()) != height * width:
+    # Each run by itself first: a sum of huge ones could wrap around to the right number.
+    if (runs < 0).any() or (runs > height * width).any() or int(runs.sum()) != height * width:
         raise ValueError(f"the runs do not fill a picture of {width}×{height} pixels")
     values = np.arange(len(runs)) % 2 == 1
     return np.ascontiguousarray(np.repeat(values, runs).reshape(width, height).T)
@@ -115,7 +118,7 @@ def unpack(counts: str) -> Runs:
         raise ValueError("counts end in the middle of a number")
     first = np.concatenate([[0], last[:-1] + 1])[: len(last)]
     place = np.arange(len(digits)) - np.repeat(first, last - first + 1)
-    if (place > 12).any():
+    if (place > _MOST_GROUPS).any():
         raise ValueError("counts hold a number that is too long")
     parts = (digits & 0x1F) << (5 * place)
     values = np.add.reduceat(parts, first) if len(first) else np.zeros(0, np.int64)

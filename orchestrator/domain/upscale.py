@@ -94,7 +94,9 @@ def upscaler(size: Size, side: int) -> Upscaler:
 
 def _axis(low: int, side: int, kept: int, length: int) -> _Axis:
     """`low` places to `side`, of which the first `kept` are interpolated to `length`."""
-    matrix = _bilinear(kept, length) @ _bilinear(low, side)[:kept]
+    inner = _bilinear(low, side)
+    below, above, share = _neighbours(kept, length)
+    matrix = inner[below] * (1 - share)[:, None] + inner[above] * share[:, None]
     used = matrix > 0
     first = used.argmax(axis=1)
     last = low - 1 - used[:, ::-1].argmax(axis=1)
@@ -102,13 +104,19 @@ def _axis(low: int, side: int, kept: int, length: int) -> _Axis:
 
 
 def _bilinear(source: int, target: int) -> NDArray[np.float64]:
-    """[target, source]: half-pixel centres, clamped at the ends, as PyTorch's `align_corners=False`."""
-    places = np.maximum((np.arange(target) + 0.5) * (source / target) - 0.5, 0)
-    low = np.minimum(places.astype(np.int64), source - 1)
-    high = np.minimum(low + 1, source - 1)
-    share = places - low
-    matrix = np.zeros((target, source))
-    rows = np.arange(target)
-    np.add.at(matrix, (rows, low), 1 - share)
-    np.add.at(matrix, (rows, high), share)
+    """The weights as a matrix [target, source]."""
+    below, above, share = _neighbours(source, target)
+    matrix, rows = np.zeros((target, source)), np.arange(target)
+    matrix[rows, below] += 1 - share
+    matrix[rows, above] += share
     return matrix
+
+
+def _neighbours(source: int, target: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """For each of `target` places: the two of `source` around it, and the second one's share.
+
+    Half-pixel centres, clamped at the ends, as PyTorch's `align_corners=False`.
+    """
+    places = np.maximum((np.arange(target) + 0.5) * (source / target) - 0.5, 0)
+    below = np.minimum(places.astype(np.int64), source - 1)
+    return below, np.minimum(below + 1, source - 1), places - below

@@ -1,11 +1,11 @@
 """A grid of points on a picture → all its masks, as the official `SamAutomaticMaskGenerator` finds them.
 
-What is decided is the same; what it costs is not. Predicted IoUs are known before any mask is made, so only prompts
-that pass are upscaled; a mask is made at full size only inside its own window; runs are encoded from there. Memory
-follows the batch, not the picture.
+What is decided is the same, but for empty masks, which go whatever the thresholds say. What it costs is not: predicted
+IoUs are known before any mask is made, so only prompts that pass are upscaled; a mask is made at full size only inside
+its own window; runs are encoded from there. Memory follows the batch, not the picture.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.domain import grid, masks, nms, prompts, regions, rle
+from orchestrator.domain.errors import InvalidPrompt
 from orchestrator.domain.geometry import Size
 from orchestrator.domain.grid import CropBox, Options
 from orchestrator.domain.image import Image
@@ -22,18 +23,18 @@ from orchestrator.domain.model import Manifest
 from orchestrator.domain.rle import Runs
 from orchestrator.domain.upscale import Upscaler, upscaler
 from orchestrator.usecases.models import Models
-from orchestrator.usecases.ports import Decoder, Decoders, DecoderSession, Float32
+from orchestrator.usecases.ports import Decoder, Decoders, DecoderSession, Float32, Progress
 from orchestrator.usecases.segment import CANDIDATES, Segment, Segmentation
 from orchestrator.usecases.stopwatch import Stopwatch
 
-ENCODE_AT_ONCE = 8
-"""Crops on their way to the encoder together: enough to fill its batches."""
+MOST_ENCODERS = 16
+"""Crops on their way to the encoder at most, of all requests together."""
+
+MOST_CANDIDATES = 30_000
+"""Masks of one crop that pass the thresholds; with more, the thresholds let everything through."""
 
 EDGE_TOLERANCE = 20
 """Pixels from a crop's edge at which a mask counts as cut off by it: the official `is_box_near_crop_edge`."""
-
-Progress = Callable[[float], None]
-"""Called between batches with the share done, 0 to 1. What it raises ends the work: so it is canceled."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Automatic:
         self._decoders = decoders
         self._segment = segment
         self._pool = ThreadPoolExecutor(workers, "masks")
-        self._encoders = ThreadPoolExecutor(ENCODE_AT_ONCE, "crops")
+        self._encoders = ThreadPoolExecutor(MOST_ENCODERS, "crops")
 
     def generate(
         self,
@@ -71,32 +72,39 @@ class Automatic:
         model = self._models.require(model_name)
         decoder = self._decoders.get(model)
         layers = grid.crop_layers(size, options.crop_n_layers, options.crop_overlap_ratio)
-        asked = [(crop, options.layer_points(layer, crop)) for layer, crops in enumerate(layers) for crop in crops]
-        asked = [(crop, points) for crop, points in asked if len(points)]
-        steps = _Steps(sum(len(points) for _, points in asked), progress)
+        options.must_be_few_enough(layers)
+        counts = {
+            (layer, crop): count
+            for layer, crops in enumerate(layers)
+            for crop in crops
+            if (count := len(options.layer_points(layer, crop)))
+        }
+        steps = _Steps(sum(counts.values()), progress)
+        embeddings = self._embeddings(image, [crop for _, crop in counts], model, watch)
         found: list[Candidate] = []
-        for (crop, points), embedding in zip(asked, self._embeddings(image, asked, model, watch), strict=True):
+        for (layer, crop), embedding in zip(counts, embeddings, strict=True):
             with watch.stage("decode"):
                 session = decoder.open(embedding)
             work = _Crop(crop, size, model, options, upscaler(_size(crop), model.image_side))
-            found += work.candidates(session, points, decoder, self._pool, watch, steps)
+            found += work.candidates(session, options.layer_points(layer, crop), decoder, self._pool, watch, steps)
         with watch.stage("merge"):
             if len(layers) > 1:
                 found = _merge_crops(found, options.crop_nms_thresh)
-            kept = _limit(_tidy(found, size, options), size, options)
+            kept = _limit(_tidy(found, size, options, steps), size, options)
         return Segmentation(size, model, tuple(_record(candidate, size) for candidate in kept))
 
     def _embeddings(
-        self, image: Image, asked: Sequence[tuple[CropBox, grid.Points]], model: Manifest, watch: Stopwatch
+        self, image: Image, asked: Sequence[CropBox], model: Manifest, watch: Stopwatch
     ) -> Iterator[Float32]:
-        """In order, a few ahead of what is being decoded."""
+        """In order; twice a batch of the encoder is under way ahead of what is being decoded."""
 
         def encode(crop: CropBox) -> Float32:
             x0, y0, x1, y1 = crop
             return self._segment.embed(Image(image.pixels[y0:y1, x0:x1]), model, watch)
 
-        crops = iter([crop for crop, _ in asked])
-        ahead = [self._encoders.submit(encode, crop) for crop in islice(crops, ENCODE_AT_ONCE)]
+        crops = iter(asked)
+        at_once = min(2 * model.max_batch_size, MOST_ENCODERS)
+        ahead = [self._encoders.submit(encode, crop) for crop in islice(crops, at_once)]
         try:
             while ahead:
                 embedding = ahead.pop(0).result()
@@ -151,6 +159,11 @@ class _Crop:
                 asked = zip(logits, ious, batch[rows], strict=True)
                 made = pool.map(lambda each: self._candidate(*each), asked)
                 found += [candidate for candidate in made if candidate]
+            if len(found) > MOST_CANDIDATES:
+                raise InvalidPrompt(
+                    f"More than {MOST_CANDIDATES:,} masks pass the thresholds before duplicates are removed; "
+                    f"raise pred_iou_thresh or stability_score_thresh."
+                )
             steps.add(len(batch))
         with watch.stage("merge"):
             boxes = np.array([each.box for each in found], np.float32).reshape(-1, 4)
@@ -204,12 +217,13 @@ def _merge_crops(found: list[Candidate], threshold: float) -> list[Candidate]:
     return [found[index] for index in nms.keep(boxes, scores, threshold)]
 
 
-def _tidy(found: list[Candidate], size: Size, options: Options) -> list[Candidate]:
+def _tidy(found: list[Candidate], size: Size, options: Options, steps: _Steps) -> list[Candidate]:
     """The official `postprocess_small_regions`: without small holes and islands, then without new duplicates."""
     if not found or not (options.holes or options.islands):
         return found
     tidied, unchanged = [], []
     for candidate in found:
+        steps.add(0)
         shape, changed = regions.tidy(_shape(candidate, size), size, options.holes, options.islands)
         unchanged.append(0.0 if changed else 1.0)
         if changed:

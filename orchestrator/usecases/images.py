@@ -66,5 +66,7 @@ class Images:
         stored = self.get(image_id, owner)
         with self._rows.exclusive(stored.content) as rows:
             rows.remove(image_id)
+        # A transaction of its own: the file goes only when the row is gone for good, and nobody has added it again.
+        with self._rows.exclusive(stored.content) as rows:
             if rows.any() is None:
                 self._files.remove(stored.path)

@@ -35,7 +35,7 @@ class Models:
         self._loading: dict[str, Future[None]] = {}
         self._lock = threading.Lock()
         self._verified: dict[str, str] = {}
-        self._failures: dict[str, QuarryError] = {}
+        self._failures: dict[str, str] = {}
 
     def list(self) -> list[ModelStatus]:
         """All known variants and whatever else the repository holds. Raises `Unavailable`."""
@@ -52,7 +52,7 @@ class Models:
         """Load, or load anew, and wait for it. Raises `NotFound`, `ModelMissing`, `Unavailable`."""
         self.manifest(name)
         self._verified.pop(name, None)
-        self._load_once(name)
+        self._load_once(name, again=True)
         return self.status(name)
 
     def unload(self, name: str) -> ModelStatus:
@@ -76,9 +76,14 @@ class Models:
         if self._verified.get(name) == manifest.version:
             return manifest
         if name not in self._encoder.loaded():
-            self._load_once(name)
+            self._load_once(name, again=False)
         self._verify(manifest)
         return manifest
+
+    def must_still_be(self, model: Manifest) -> None:
+        """Raises `Unavailable` if the model was published anew since it was required."""
+        if self._repository.manifest(model.variant).version != model.version:
+            raise Unavailable(f"The model {model.variant} has just been replaced; try again.", retry_after=1)
 
     def forget(self, name: str) -> None:
         """The encoder turned out not to have the model: look again the next time."""
@@ -87,12 +92,12 @@ class Models:
     def check(self, name: str) -> None:
         """Raises what stands in the way of the model's next request; that it is not loaded yet does not."""
         manifest = self.manifest(name)
-        if name in self._loading:
-            raise Unavailable(f"The model {name} is loading.")
-        if failure := self._failures.get(name):
-            raise failure
         if name in self._encoder.loaded():
             self._verify(manifest)
+        elif name in self._loading:
+            raise Unavailable(f"The model {name} is loading.")
+        elif name in self._failures:
+            raise Unavailable(self._failures[name])
 
     def _verify(self, manifest: Manifest) -> None:
         """Encoder and decoder of different versions never meet."""
@@ -115,22 +120,24 @@ class Models:
             return ModelStatus(name, "not_loaded", manifest)
         return ModelStatus(name, "loaded" if loaded[name] == manifest.version else "outdated", manifest)
 
-    def _load_once(self, name: str) -> None:
+    def _load_once(self, name: str, *, again: bool) -> None:
+        """Once for all who wait; `again`: also if it is loaded already."""
         with self._lock:
             if name not in self._loading:
-                self._loading[name] = self._loader.submit(self._load, name)
+                self._loading[name] = self._loader.submit(self._load, name, again)
             future = self._loading[name]
         try:
             future.result(PATIENCE_SECONDS)
         except NotYet as exc:
             raise Unavailable(f"The model {name} is loading.", retry_after=10) from exc
 
-    def _load(self, name: str) -> None:
+    def _load(self, name: str, again: bool) -> None:
         try:
-            self._encoder.load(name)
+            if again or name not in self._encoder.loaded():
+                self._encoder.load(name)
             self._failures.pop(name, None)
         except QuarryError as exc:
-            self._failures[name] = exc
+            self._failures[name] = exc.detail
             raise
         finally:
             with self._lock:

@@ -1,6 +1,6 @@
 """What the use cases need from the outside, named for the need. The tools that meet it are in `adapters/`."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +13,9 @@ from orchestrator.domain.geometry import ModelInput
 from orchestrator.domain.model import Manifest
 
 Float32 = NDArray[np.float32]
+
+Progress = Callable[[float], None]
+"""Called between batches with the share done, 0 to 1. What it raises ends the work: so it is canceled."""
 
 
 class ModelRepository(Protocol):

@@ -15,7 +15,7 @@ from orchestrator.domain.model import Manifest
 from orchestrator.domain.prompts import BACKGROUND, FOREGROUND, Prompts
 from orchestrator.domain.upscale import upscaler
 from orchestrator.usecases.models import Models
-from orchestrator.usecases.ports import Decoders, DecoderSession, Encoder, Float32
+from orchestrator.usecases.ports import Decoders, DecoderSession, Encoder, Float32, Progress
 from orchestrator.usecases.stopwatch import Stopwatch
 
 SINGLE, CANDIDATES = slice(0, 1), slice(1, None)
@@ -48,16 +48,24 @@ class Segment:
         *,
         multimask: bool = True,
         mask_input: Float32 | None = None,
+        progress: Progress = lambda _: None,
     ) -> Segmentation:
         """One prompt, answered by up to three candidates, best first, or by one mask."""
         columns = CANDIDATES if multimask else SINGLE
-        answer = self._segment(image, prompts, columns, model_name, watch, mask_input)
+        answer = self._segment(image, prompts, columns, model_name, watch, progress, mask_input)
         best_first = sorted(answer.masks, key=lambda mask: -mask.predicted_iou)
         return Segmentation(answer.size, answer.model, tuple(best_first))
 
-    def boxes(self, image: Image, prompts: Prompts, model_name: str, watch: Stopwatch) -> Segmentation:
+    def boxes(
+        self,
+        image: Image,
+        prompts: Prompts,
+        model_name: str,
+        watch: Stopwatch,
+        progress: Progress = lambda _: None,
+    ) -> Segmentation:
         """One mask per box, in their order."""
-        return self._segment(image, prompts, SINGLE, model_name, watch, None)
+        return self._segment(image, prompts, SINGLE, model_name, watch, progress)
 
     def _segment(
         self,
@@ -66,8 +74,10 @@ class Segment:
         columns: slice,
         model_name: str,
         watch: Stopwatch,
-        mask_input: Float32 | None,
+        progress: Progress,
+        mask_input: Float32 | None = None,
     ) -> Segmentation:
+        progress(0.0)
         size = (image.height, image.width)
         model = self._models.require(model_name)
         if mask_input is not None and mask_input.shape != (model.low_res_side,) * 2:
@@ -79,6 +89,7 @@ class Segment:
             session = decoder.open(embedding, mask_input)
         found: list[Mask] = []
         for part in _chunks(prompts, decoder.prompts_at_once):
+            progress(len(found) / len(prompts))
             found += _decode(session, part, columns, model, size, watch)
         return Segmentation(size, model, tuple(found))
 
@@ -88,11 +99,13 @@ class Segment:
             picture = to_model_input(image, model.image_side)
         with watch.stage("encode"):
             try:
-                return self._encoder.encode(model, picture)
+                embedding = self._encoder.encode(model, picture)
             except ModelNotLoaded:
                 self._models.forget(model.variant)
                 self._models.require(model.variant)
-                return self._encoder.encode(model, picture)
+                embedding = self._encoder.encode(model, picture)
+        self._models.must_still_be(model)
+        return embedding
 
 
 def _decode(

@@ -1,5 +1,6 @@
 """How long each stage of a request took, and how long it may take."""
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,11 +9,12 @@ from orchestrator.domain.errors import DeadlineExceeded
 
 
 class Stopwatch:
-    """Adds up milliseconds by stage."""
+    """Adds up milliseconds by stage; stages that threads run side by side add up to more than the whole."""
 
     def __init__(self) -> None:
         self._started = time.perf_counter()
         self._stages: dict[str, float] = {}
+        self._lock = threading.Lock()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -20,7 +22,9 @@ class Stopwatch:
         try:
             yield
         finally:
-            self._stages[name] = self._stages.get(name, 0.0) + time.perf_counter() - started
+            taken = time.perf_counter() - started
+            with self._lock:
+                self._stages[name] = self._stages.get(name, 0.0) + taken
 
     def milliseconds(self) -> dict[str, float]:
         """By stage, and `total` since the watch was made."""
@@ -29,16 +33,16 @@ class Stopwatch:
 
 
 class Deadline:
-    """`check` is a `Progress` that stops the work once `seconds` have passed since the deadline was set."""
+    """`check` is a `Progress` that stops the work `seconds` after `started`, a time of the monotonic clock."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, started: float) -> None:
         self._seconds = seconds
-        self._until = time.monotonic() + seconds
+        self._until = started + seconds
 
     def check(self, share: float) -> None:
         """Raises `DeadlineExceeded`, with how far the work had come."""
         if time.monotonic() > self._until:
             raise DeadlineExceeded(
                 f"The work was {share:.0%} done after {self._seconds:g} s, which is all it may take. "
-                f"Ask for fewer points (points_per_side), or raise REQUEST_TIMEOUT_SECONDS."
+                f"Ask for fewer prompts or points, or raise REQUEST_TIMEOUT_SECONDS."
             )

@@ -56,6 +56,7 @@ def test_bad_pictures_are_refused(client: TestClient, route: str, data: bytes, s
 MANY = json.dumps([[1, 1]] * 10_000)
 PROMPTS = {
     "a box outside": ("/segment/box", {"boxes": "[[500,10,600,20]]"}, 400, "invalid_prompt"),
+    "a single box where a list is taken": ("/segment/box", {"box": "[1,1,9,9]"}, 400, "invalid_prompt"),
     "an inverted box": ("/segment/box", {"boxes": "[[50,50,20,20]]"}, 400, "invalid_prompt"),
     "a box of NaN": ("/segment/box", {"boxes": "[[NaN,50,70,80]]"}, 400, "invalid_prompt"),
     "a box of three numbers": ("/segment/box", {"boxes": "[[1,2,3]]"}, 400, "invalid_prompt"),
@@ -69,6 +70,12 @@ PROMPTS = {
     "a label too many": ("/segment/single", {"points": "[[1,1]]", "labels": "[1,1]"}, 400, "invalid_prompt"),
     "a grid of no points": ("/segment/auto", {"points_per_side": "0"}, 400, "invalid_prompt"),
     "a threshold of NaN": ("/segment/auto", {"pred_iou_thresh": "nan"}, 400, "invalid_prompt"),
+    "a region of a huge size": (
+        "/segment/auto",
+        {"roi": '{"size":[100000,600000],"counts":"4"}'},
+        400,
+        "invalid_prompt",
+    ),
     "a region of another size": ("/segment/auto", {"roi": '{"size":[2,2],"counts":"4"}'}, 400, "invalid_prompt"),
     "a region that is no encoding": (
         "/segment/auto",
@@ -130,7 +137,7 @@ def test_a_fault_of_ours_is_told_with_the_request_id_and_not_its_cause(
     monkeypatch.setattr("orchestrator.domain.prompts.whole_picture", fail)
     answer = client.post("/segment/box", files=FILE, headers={"X-Request-ID": "mine-1"})
     assert answer.status_code == 500
-    assert answer.json()["request_id"] == "mine-1"
+    assert answer.json()["request_id"] == answer.headers["X-Request-ID"] == "mine-1"
     assert "secret" not in answer.text
 
 

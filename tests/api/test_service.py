@@ -1,5 +1,6 @@
 """The API as a process: many callers, health, models, its own description."""
 
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -8,7 +9,10 @@ import httpx2
 import pytest
 from fastapi.testclient import TestClient
 
+from orchestrator.api.admission import THREADS_PER_CORE
+from orchestrator.api.app import build
 from orchestrator.bootstrap import Services
+from orchestrator.domain.errors import Overloaded
 from tests.pictures import draw, encoded
 
 THREADS, CALLS = 50, 20
@@ -46,7 +50,7 @@ def test_health_answers_in_under_100_ms_with_each_part(api: str) -> None:
             times.append(time.monotonic() - started)
     assert set(body["parts"]) == {"encoder", "model", "database", "uploads"}
     assert all(set(part) == {"ok", "detail", "milliseconds"} for part in body["parts"].values())
-    assert min(times) < 0.1
+    assert sorted(times)[len(times) // 2] < 0.1
 
 
 def test_models_are_listed_loaded_and_unloaded(client: TestClient) -> None:
@@ -78,23 +82,39 @@ def test_the_api_describes_itself_with_examples_and_errors(client: TestClient) -
     assert description["components"]["schemas"][form]["properties"]["boxes"]["examples"]
 
 
-def test_past_the_bound_callers_are_told_to_come_again(services: Services) -> None:
-    from fastapi import Depends, FastAPI
-
-    from orchestrator.api import errors
-    from orchestrator.api.admission import Admission
-
-    app = FastAPI()
-    errors.install(app)
-
-    @app.get("/", dependencies=[Depends(Admission(0))])
-    def nothing() -> None:
-        return None
-
-    answer = TestClient(app).get("/")
+def test_past_the_bound_callers_are_told_to_come_again(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.api.app.MOST_WAITING", 0)
+    with TestClient(build(services)) as client:
+        answer = client.post("/segment/box", files={"image": b"never read"})
+        assert client.get("/health/live").is_success
     assert answer.status_code == 503
     assert answer.json()["error"] == "overloaded"
     assert answer.headers["Retry-After"] == "1"
+    assert answer.headers["X-Request-ID"]
+
+
+def test_health_answers_while_every_thread_of_the_heavy_routes_is_taken(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = threading.Event()
+
+    def work(*_: object, **__: object) -> None:
+        release.wait(20)
+        raise Overloaded("enough")
+
+    monkeypatch.setattr(type(services.segment), "boxes", work)
+    calls = 2 * THREADS_PER_CORE * services.settings.cores
+    with TestClient(build(services)) as client, ThreadPoolExecutor(calls) as threads:
+        files = {"image": encoded(draw(20, 30))}
+        busy = [threads.submit(client.post, "/segment/box", files=files) for _ in range(calls)]
+        time.sleep(1)
+        started = time.monotonic()
+        health = client.get("/health/")
+        taken = time.monotonic() - started
+        release.set()
+        assert {future.result().status_code for future in busy} == {503}
+    assert health.status_code == 200
+    assert taken < 1
 
 
 def test_the_start_page_points_to_the_description(client: TestClient) -> None:

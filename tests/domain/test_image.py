@@ -58,6 +58,12 @@ def test_the_picture_is_turned_upright_by_its_exif_orientation(orientation: int)
     assert np.array_equal(decode(encoded(stored, "PNG", exif=exif), LIMITS).pixels, upright)
 
 
+@pytest.mark.parametrize("exif", [b"II*\x00", b"Exif\x00\x00II*\x00\xff\xff\xff\xff", b"nonsense"])
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_metadata_that_cannot_be_read_turns_nothing(kind: str, exif: bytes) -> None:
+    assert decode(encoded(draw(20, 30), kind, exif=exif), LIMITS).width == 30
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "TIFF"])
 def test_all_supported_formats_are_read(kind: str) -> None:
     image = decode(encoded(draw(33, 44), kind), LIMITS)

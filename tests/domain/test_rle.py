@@ -45,6 +45,14 @@ def test_a_large_ragged_mask_is_identical_to_pycocotools() -> None:
     assert rle.encode(mask).counts == reference(mask)
 
 
+def test_runs_whose_sum_wraps_around_are_refused() -> None:
+    runs = np.array([2**62, 2**62, 2**62, 2**62 + 9], np.int64)
+    with pytest.raises(ValueError, match="counts"):
+        rle.decode(Rle((3, 3), rle.pack(runs)))
+    with pytest.raises(ValueError, match="runs"):
+        rle.decode(Rle((3, 3), rle.pack(np.array([2**30, 9], np.int64))))
+
+
 @pytest.mark.parametrize("counts", ["\x00", "~", "o", "P" * 20, "1"])
 def test_what_is_no_run_length_encoding_is_refused(counts: str) -> None:
     with pytest.raises(ValueError, match=r"counts|runs"):

@@ -12,7 +12,7 @@ from orchestrator.domain.grid import Options
 from orchestrator.domain.image import Image
 from orchestrator.settings import Settings
 from orchestrator.usecases.stopwatch import Stopwatch
-from tests.bench.agreement import compare
+from tests.bench.agreement import compare, pairs
 from tests.conftest import REPOSITORY
 from tests.pictures import draw
 
@@ -61,11 +61,13 @@ def test_the_masks_are_the_official_generators(
     assert official, "nothing to compare"
     assert agreement.found >= 0.99
     assert agreement.right >= 0.99
-    if agreement.found == agreement.right == 1.0 and len(official) == len(ours):
-        first, mask = official[0], ours[0]
-        assert list(mask.bbox) == first["bbox"]
-        assert mask.predicted_iou == pytest.approx(first["predicted_iou"], abs=1e-3)
-        assert mask.stability_score == pytest.approx(first["stability_score"], abs=1e-3)
-        assert [list(point) for point in mask.point_coords] == pytest.approx(first["point_coords"])
-        assert list(mask.crop_box) == first["crop_box"]
-        assert mask.area == first["area"]
+    assert abs(len(official) - len(ours)) <= 0.01 * len(official)
+    matched = list(pairs(official, ours))
+    assert len(matched) >= 0.99 * len(official)
+    for record, mask in matched:
+        assert list(mask.bbox) == pytest.approx(record["bbox"], abs=1)
+        assert mask.area == pytest.approx(record["area"], rel=0.01, abs=2)
+        assert mask.predicted_iou == pytest.approx(record["predicted_iou"], abs=1e-3)
+        assert mask.stability_score == pytest.approx(record["stability_score"], abs=5e-3)
+        assert [list(point) for point in mask.point_coords] == pytest.approx(record["point_coords"])
+        assert list(mask.crop_box) == record["crop_box"]

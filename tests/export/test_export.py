@@ -1,5 +1,6 @@
 """The export as its users run it: what it makes, and what it says when it cannot."""
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -196,11 +197,8 @@ def server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _serve(folder: Path, data: bytes) -> str:
-    import hashlib
-
-    name = f"sam_{hashlib.sha256(data).hexdigest()[:6]}.pth"
-    (folder / name).write_bytes(data)
-    return name
+    (folder / "sam.pth").write_bytes(data)
+    return "sam.pth"
 
 
 def test_a_download_reports_is_checked_and_is_kept(server: tuple[str, Path], tmp_path: Path) -> None:
@@ -236,10 +234,19 @@ def test_a_whole_part_needs_nothing_more(server: tuple[str, Path], tmp_path: Pat
 
 def test_a_download_of_another_digest_is_thrown_away(server: tuple[str, Path], tmp_path: Path) -> None:
     url, folder = server
-    (folder / "sam_aaaaaa.pth").write_bytes(b"spoiled")
+    name = _serve(folder, b"spoiled")
+    digests = {name: hashlib.sha256(b"sound").hexdigest()}
     with pytest.raises(ExportError, match="sha256"):
-        download.fetch(f"{url}/sam_aaaaaa.pth", tmp_path / "cache", lambda *_: None)
+        download.fetch(f"{url}/{name}", tmp_path / "cache", lambda *_: None, digests)
     assert list((tmp_path / "cache").iterdir()) == []
+    _serve(folder, b"sound")
+    assert download.fetch(f"{url}/{name}", tmp_path / "cache", lambda *_: None, digests).read_bytes() == b"sound"
+
+
+def test_the_official_files_digests_are_known() -> None:
+    names = [url.rsplit("/", 1)[-1] for url in Settings().sam_model_urls.values()]
+    assert sorted(names) == sorted(download.SHA256)
+    assert all(len(digest) == 64 for digest in download.SHA256.values())
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "http://127.0.0.1:9/sam.pth"])

@@ -77,16 +77,32 @@ def test_a_check_tells_what_stands_in_the_way_of_the_next_request(models: Models
     encoder.versions["tiny"] = "v0"
     with pytest.raises(Unavailable, match="v0"):
         models.check("tiny")
-    encoder.down = True
-    with pytest.raises(Unavailable):
-        models.load("tiny")
-    encoder.down = False
-    with pytest.raises(Unavailable, match="away"):
-        models.check("tiny")
-    models.load("tiny")
-    models.check("tiny")
     with pytest.raises(ModelMissing):
         models.check("vit_b")
+
+
+def test_a_load_that_failed_is_told_until_the_model_is_there(
+    models: Models, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(name: str) -> None:
+        raise Unavailable("broken")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(encoder, "load", fail)
+        with pytest.raises(Unavailable):
+            models.load("tiny")
+    with pytest.raises(Unavailable, match="broken"):
+        models.check("tiny")
+    encoder.load("tiny")  # somebody else did
+    models.check("tiny")
+
+
+def test_a_model_that_was_replaced_during_the_work_is_noticed(models: Models, encoder: FakeEncoder) -> None:
+    model = models.require("tiny")
+    models.must_still_be(model)
+    encoder.repository.manifests["tiny"] = replace(MANIFEST, version="v2")
+    with pytest.raises(Unavailable, match="replaced"):
+        models.must_still_be(model)
 
 
 def test_unloading_takes_the_model_away_until_the_next_request(models: Models, encoder: FakeEncoder) -> None:

@@ -17,7 +17,6 @@ from orchestrator.domain.errors import (
     PictureTooLarge,
     UnsupportedPicture,
 )
-from orchestrator.usecases.stopwatch import Deadline
 
 _ANSWERS = errors.responses(
     InvalidPrompt, NotFound, ModelMissing, PictureTooLarge, UnsupportedPicture, DeadlineExceeded
@@ -41,7 +40,9 @@ def single(
     size = (picture.image.height, picture.image.width)
     prompt = prompts.from_points(given.points, given.labels, given.box, size)
     name = model or services.settings.default_model
-    answer = services.segment.single(picture.image, prompt, name, picture.watch, multimask=multimask)
+    answer = services.segment.single(
+        picture.image, prompt, name, picture.watch, multimask=multimask, progress=picture.deadline.check
+    )
     return outputs.respond(answer, picture, output)
 
 
@@ -57,7 +58,7 @@ def box(
     size = (picture.image.height, picture.image.width)
     prompt = prompts.from_boxes(boxes, size) if boxes else prompts.whole_picture(size)
     name = model or services.settings.default_model
-    answer = services.segment.boxes(picture.image, prompt, name, picture.watch)
+    answer = services.segment.boxes(picture.image, prompt, name, picture.watch, picture.deadline.check)
     return outputs.respond(answer, picture, output)
 
 
@@ -71,6 +72,5 @@ def auto(
 ) -> Response:
     """All masks of the picture, by a grid of points."""
     name = model or services.settings.default_model
-    deadline = Deadline(services.settings.request_timeout_seconds)
-    answer = services.automatic.generate(picture.image, options, name, picture.watch, deadline.check)
+    answer = services.automatic.generate(picture.image, options, name, picture.watch, picture.deadline.check)
     return outputs.respond(answer, picture, output)
