@@ -73,10 +73,13 @@ class TritonEncoder:
             self._client.unload_model(name, client_timeout=CONTROL_SECONDS)
 
     def check(self) -> None:
-        """Raises `Unavailable` if Triton is not ready."""
+        """Raises `Unavailable` if Triton does not answer.
+
+        Its own readiness would not do: it asks that all models are loaded, and ours are loaded on demand.
+        """
         with self._translated():
-            if not self._client.is_server_ready(client_timeout=CONTROL_SECONDS):
-                raise Unavailable("Triton is not ready.")
+            if not self._client.is_server_live(client_timeout=CONTROL_SECONDS):
+                raise Unavailable("Triton is not live.")
 
     def _version(self, name: str) -> str:
         with self._translated(name):

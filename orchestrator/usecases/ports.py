@@ -34,7 +34,7 @@ class Encoder(Protocol):
         """Embedding [E, S/16, S/16]. Raises `ModelNotLoaded`, `Unavailable`, `Overloaded`, `DeadlineExceeded`."""
 
     def check(self) -> None:
-        """Raises `Unavailable` while nothing can be encoded."""
+        """Raises `Unavailable` while nobody answers; whether a model is loaded does not count."""
 
     def loaded(self) -> dict[str, str]:
         """Versions of the models that are ready, by name. Raises `Unavailable`."""

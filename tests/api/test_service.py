@@ -65,7 +65,8 @@ def test_models_are_listed_loaded_and_unloaded(client: TestClient) -> None:
     assert details["image_side"] % 16 == 0
     assert "no replacement" in details["notice"]
     assert client.delete("/models/tiny/unload").json()["state"] == "not_loaded"
-    assert client.get("/health/ready").status_code == 200  # the next request loads it
+    ready = client.get("/health/ready")
+    assert ready.status_code == 200, ready.text  # the next request loads it
     assert client.post("/segment/box", files={"image": encoded(draw(50, 60))}).status_code == 200
     assert client.get("/models/tiny").json()["state"] == "loaded"
 
