@@ -41,6 +41,16 @@ def test_a_picture_is_segmented_without_a_server(
     assert np.count_nonzero(mask) == result["masks"][1]["area"]
 
 
+def test_commands_run_from_any_folder(plain_environment: dict[str, str], picture: Path, tmp_path: Path) -> None:
+    del plain_environment["MODEL_REPOSITORY"]
+    command = [sys.executable, "-m", "orchestrator.cli.main", "segment", str(picture), "--point", "50,50"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=plain_environment, timeout=120, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out/overlay.png").exists()
+
+
 def test_with_a_server_the_answer_is_the_same(
     plain_environment: dict[str, str], picture: Path, tmp_path: Path, api: str
 ) -> None:
