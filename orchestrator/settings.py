@@ -22,6 +22,12 @@ OFFICIAL_CHECKPOINTS = {
 }
 
 
+def _bundled_repository() -> Path:
+    """The working directory's, else the one beside this package: commands run from anywhere."""
+    here = Path("model_repository")
+    return here if here.is_dir() else Path(__file__).parents[1] / here
+
+
 class Settings(BaseSettings):
     """One field per environment variable, of the same name in capitals."""
 
@@ -39,7 +45,7 @@ class Settings(BaseSettings):
 
     # Models
     default_model: str = "tiny"
-    model_repository: Path = Field(default_factory=lambda: _bundled_repository())
+    model_repository: Path = Field(default_factory=_bundled_repository)
     triton_url: str = ""  # host:port of Triton's gRPC; empty: encode in this process
     triton_timeout_seconds: float = Field(60.0, gt=0)
     request_timeout_seconds: float = Field(300.0, gt=0)  # of a segment route, waiting included
@@ -60,12 +66,6 @@ class Settings(BaseSettings):
         """This process's share of the cores that the machine, taskset and the container's quota leave."""
         allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return max(1, min(allowed, _quota()) // self.workers)
-
-
-def _bundled_repository() -> Path:
-    """The working directory's, else the one beside this package: commands run from anywhere."""
-    here = Path("model_repository")
-    return here if here.is_dir() else Path(__file__).parents[1] / here
 
 
 def _quota() -> int:

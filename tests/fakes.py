@@ -134,8 +134,10 @@ class FakeScores:
     side: int
 
     def masks(self, keep: NDArray[np.bool_]) -> Float32:
+        # Which mask it is shows in its height.
         logits = np.full((int(keep.sum()), self.side, self.side), -5.0, np.float32)
-        logits[:, : self.side // 2] = self.value
+        for mask, (row, column) in zip(logits, np.argwhere(keep), strict=True):
+            mask[: self.side // 2 - (row + column) % 3] = self.value
         return logits
 
 
