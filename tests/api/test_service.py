@@ -18,6 +18,7 @@ from tests.pictures import draw, encoded
 THREADS, CALLS = 50, 20
 
 
+@pytest.mark.timeout(900)  # a thousand pictures
 def test_fifty_callers_at_once_get_what_each_would_get_alone(api: str) -> None:
     """No state is shared: 50 threads with 20 different prompts and pictures each."""
     pictures = [encoded(draw(150 + 10 * index, 260 - 5 * index, seed=index), "JPEG") for index in range(CALLS)]

@@ -125,7 +125,7 @@ def test_what_lies_outside_of_size_does_not_count(sam: Sam) -> None:
     assert torch.equal(clean, dirty)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_the_real_vit_b_with_seeded_random_weights_agrees(tmp_path: Path) -> None:
     """Embeddings and raw logits; with random weights no mask is worth comparing."""
     torch.manual_seed(0)
