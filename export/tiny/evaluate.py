@@ -31,38 +31,46 @@ JITTER = 0.05
 """Each side of a box moves by up to this part of the box."""
 
 LARGE = 0.005
-"""Part of the picture from which on an object should be found without a prompt."""
+"""Part of the picture from which on an object should be found without a prompt; the smallest
+objects that are asked for by prompts have a tenth of it."""
 
 PROMPTS_AT_ONCE = 48
 
 Masks = NDArray[np.bool_]
 
 
+@dataclass(frozen=True)
+class Asked:
+    """One object that was asked for: its part of the picture and the IoUs of both answers."""
+
+    share: float
+    is_part: bool
+    point: float
+    box: float
+
+
 @dataclass
 class Figures:
-    """Everything measured, one number for each prompt."""
+    """Everything measured, one entry for each object asked for or answer given."""
 
-    point: list[float] = field(default_factory=list)
-    part_point: list[float] = field(default_factory=list)
-    box: list[float] = field(default_factory=list)
-    part_box: list[float] = field(default_factory=list)
+    asked: list[Asked] = field(default_factory=list)
     predicted: list[float] = field(default_factory=list)
     true: list[float] = field(default_factory=list)
     found: list[bool] = field(default_factory=list)
     found_parts: list[bool] = field(default_factory=list)
 
     def summary(self) -> dict[str, float | int]:
-        """Means by name, and how many prompts they rest on."""
-        shown: dict[str, float | int] = {
-            "objects": len(self.point),
-            "parts": len(self.part_point),
-            "point_best_of_three": _mean(self.point),
-            "point_best_of_three_parts": _mean(self.part_point),
-            "jittered_box": _mean(self.box),
-            "jittered_box_parts": _mean(self.part_box),
-            "predicted_iou_pearson_r": float(np.corrcoef(self.predicted, self.true)[0, 1]),
-            "predicted_iou_mean_error": _mean(np.abs(np.subtract(self.predicted, self.true))),
-        }
+        """Means by name, and how many objects they rest on."""
+        wholes = [one for one in self.asked if not one.is_part]
+        parts = [one for one in self.asked if one.is_part]
+        large = [one for one in wholes if one.share >= LARGE]
+        shown: dict[str, float | int] = {}
+        for name, some in (("", wholes), ("_large", large), ("_parts", parts)):
+            shown[f"objects{name}"] = len(some)
+            shown[f"point_best_of_three{name}"] = _mean(one.point for one in some)
+            shown[f"jittered_box{name}"] = _mean(one.box for one in some)
+        shown["predicted_iou_pearson_r"] = float(np.corrcoef(self.predicted, self.true)[0, 1])
+        shown["predicted_iou_mean_error"] = _mean(np.abs(np.subtract(self.predicted, self.true)))
         if self.found:
             shown["automatic_objects"] = len(self.found)
             shown["automatic_recall"] = _mean(self.found)
@@ -129,9 +137,8 @@ def prompt(predictor: SamPredictor, drawn: Scene, seed: int, figures: Figures) -
             here = [masks[n] for n in drawn.chain(int(drawn.owners[y, x])) if n in masks]
             each = ious(found[row].numpy(), np.stack([masks[node], *here]))
             alone = float(ious(framed[row].numpy(), masks[node][None])[0, 0])
-            part = drawn.parents[node] != 0
-            (figures.part_point if part else figures.point).append(float(each[:, 0].max()))
-            (figures.part_box if part else figures.box).append(alone)
+            share, is_part = float(masks[node].mean()), bool(drawn.parents[node])
+            figures.asked.append(Asked(share, is_part, float(each[:, 0].max()), alone))
             figures.predicted += [*scores[row].tolist(), float(sure[row, 0])]
             figures.true += [*each.max(axis=1).tolist(), alone]
 

@@ -8,16 +8,19 @@ import argparse
 import ctypes
 import json
 import math
+import os
 import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import torch
 from segment_anything.modeling import Sam
 from torch import Tensor, nn
 
 from export.tiny import architecture, evaluate, feed, start, weights
+from export.tiny.courtesy import Courtesy
 from export.tiny.encoding import encode
 from export.tiny.objective import Batch, DenseHead, decoder_losses, dense_losses
 from export.tiny.stages import STAGES, Stage
@@ -155,6 +158,7 @@ def train(work: Path, pool: Path, chosen: argparse.Namespace) -> State:
     state = resume(path, device) if path.exists() else new_state(chosen.seed, 0, device)
     begun = saved = checked = clock = time.monotonic()
     asked_to_end: list[int] = []
+    courtesy = Courtesy() if os.nice(0) > 0 and device.type == "cpu" else None
     signal.signal(signal.SIGTERM, lambda number, _: asked_to_end.append(number))
     while True:
         stage = STAGES[state.stage]
@@ -163,6 +167,8 @@ def train(work: Path, pool: Path, chosen: argparse.Namespace) -> State:
         for batch in feed.batches(pool, stage, seed, state.step, chosen.workers):
             if state.step >= stage.steps:
                 break
+            if courtesy and state.step % 4 == 0:
+                courtesy.adapt()
             terms = train_step(state, stage, feed.on_device(batch, device))
             now = time.monotonic()
             state.seconds += now - clock
@@ -236,6 +242,7 @@ def main() -> None:
         weights.save(start.grow(held["average"], architecture.IMAGE_SIDE))
         return
     keep_memory()
+    cv2.setNumThreads(1)  # a worker that is forked beside OpenCV's own threads waits for them for ever
     train(chosen.work, chosen.pool, chosen)
 
 
