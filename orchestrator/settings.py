@@ -5,13 +5,14 @@ Every name and default is listed in `.env.example`; a test keeps the two alike.
 
 import math
 import os
+import re
 import sys
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 _CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 
@@ -22,10 +23,14 @@ OFFICIAL_CHECKPOINTS = {
 }
 
 
-def _bundled_repository() -> Path:
+def bundled_repository() -> Path:
     """The working directory's, else the one beside this package: commands run from anywhere."""
     here = Path("model_repository")
     return here if here.is_dir() else Path(__file__).parents[1] / here
+
+
+class WrongSetting(Exception):
+    """One sentence: which setting is wrong, and how."""
 
 
 class Settings(BaseSettings):
@@ -45,7 +50,7 @@ class Settings(BaseSettings):
 
     # Models
     default_model: str = "tiny"
-    model_repository: Path = Field(default_factory=_bundled_repository)
+    model_repository: Path = Field(default_factory=bundled_repository)
     triton_url: str = ""  # host:port of Triton's gRPC; empty: encode in this process
     triton_timeout_seconds: float = Field(60.0, gt=0)
     request_timeout_seconds: float = Field(300.0, gt=0)  # of a segment route, waiting included
@@ -66,6 +71,19 @@ class Settings(BaseSettings):
         """This process's share of the cores that the machine, taskset and the container's quota leave."""
         allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return max(1, min(allowed, _quota()) // self.workers)
+
+
+def read() -> Settings:
+    """From the environment and `.env`. Raises `WrongSetting`."""
+    try:
+        return Settings()
+    except ValidationError as exc:
+        problem = exc.errors()[0]
+        raise WrongSetting(f"The setting {str(problem['loc'][0]).upper()} is wrong: {problem['msg']}.") from exc
+    except SettingsError as exc:
+        field = re.search(r'"(\w+)"', str(exc))
+        name = field[1].upper() if field else "of a list"
+        raise WrongSetting(f'The setting {name} is wrong: it is written as JSON, for example ["*"].') from exc
 
 
 def _quota() -> int:

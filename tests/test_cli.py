@@ -100,10 +100,13 @@ def test_what_makes_no_sense_is_one_sentence(
 
 
 def test_a_setting_that_is_wrong_is_one_sentence(plain_environment: dict[str, str]) -> None:
-    done = quarry(plain_environment | {"PORT": "abc"}, "models", "list")
-    assert done.returncode == 1
-    assert "The setting PORT is wrong" in done.stderr
-    assert "Traceback" not in done.stderr
+    for wrong in ({"PORT": "abc"}, {"CORS_ORIGINS": "*"}):
+        (name,) = wrong
+        for command in (["models", "list"], ["up", "--port", "0"]):
+            done = quarry(plain_environment | wrong, *command)
+            assert done.returncode != 0
+            assert name in done.stderr or "is no port" in done.stderr
+            assert "Traceback" not in done.stderr
 
 
 def test_a_file_that_is_no_picture_is_one_sentence(plain_environment: dict[str, str], tmp_path: Path) -> None:

@@ -1,12 +1,17 @@
 """`python -m orchestrator.api`: the API on uvicorn."""
 
+import sys
+
 import uvicorn
 
-from orchestrator.settings import Settings
+from orchestrator.settings import WrongSetting, read
 
 
 def main() -> None:
-    settings = Settings()
+    try:
+        settings = read()
+    except WrongSetting as exc:
+        sys.exit(f"error: {exc}")
     uvicorn.run(
         "orchestrator.api.app:create",
         factory=True,

@@ -15,7 +15,7 @@ from orchestrator.domain import prompts
 from orchestrator.domain.grid import Options
 from orchestrator.domain.image import Image
 from orchestrator.domain.masks import Mask
-from orchestrator.settings import Settings
+from orchestrator.settings import read
 from orchestrator.usecases.models import Models
 from orchestrator.usecases.segment import Segmentation
 from orchestrator.usecases.stopwatch import Stopwatch
@@ -75,7 +75,7 @@ class Here:
     """This process: settings from the environment, the encoder at TRITON_URL or in the process."""
 
     def __init__(self, model: str | None) -> None:
-        self._settings = Settings()
+        self._settings = read()
         self._engines = bootstrap.engines(self._settings)
         self._model = model or self._settings.default_model
 

@@ -11,12 +11,12 @@ from typing import Annotated, NoReturn
 
 import httpx2
 import typer
-from pydantic import ValidationError
 from rich.table import Table
 
 from orchestrator.cli import report
 from orchestrator.cli.engine import Engine, Here, Prompt, Refused, There
 from orchestrator.domain.errors import QuarryError
+from orchestrator.settings import WrongSetting
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Image Quarry: cut objects out of pictures.")
 models_app = typer.Typer(no_args_is_help=True, help="What can be asked for, and what is at hand.")
@@ -34,11 +34,8 @@ def main() -> None:
     """The console script: errors of ours become one sentence and exit code 1."""
     try:
         app()
-    except (QuarryError, Refused) as exc:
+    except (QuarryError, Refused, WrongSetting) as exc:
         report.fail(str(exc))
-    except ValidationError as exc:
-        problem = exc.errors()[0]
-        report.fail(f"The setting {str(problem['loc'][0]).upper()} is wrong: {problem['msg']}.")
     except OSError as exc:
         report.fail(f"{exc.filename or 'A file'}: {exc.strerror or exc}.")
     except httpx2.InvalidURL as exc:

@@ -20,7 +20,7 @@ from orchestrator.local.network import answers, free_ports, is_free
 from orchestrator.local.process import Echo, Part
 from orchestrator.local.supervisor import Supervisor, silent
 from orchestrator.local.triton import TritonAddresses
-from orchestrator.settings import Settings
+from orchestrator.settings import Settings, bundled_repository
 
 Say = Callable[[str], None]
 Environment = dict[str, str]
@@ -93,16 +93,10 @@ def defaults(data_dir: Path) -> Environment:
     return {
         "DATABASE_URL": f"sqlite:///{folder / 'quarry.db'}",
         "DEFAULT_MODEL": Settings.model_fields["default_model"].default,
-        "MODEL_REPOSITORY": str(model_repository()),
+        "MODEL_REPOSITORY": str(bundled_repository().resolve()),
         "RESULTS_DIR": str(folder / "results"),
         "UPLOAD_DIR": str(folder / "uploads"),
     }
-
-
-def model_repository() -> Path:
-    """The one of the working directory, else the one beside the package's source."""
-    here = Path("model_repository")
-    return here.resolve() if here.is_dir() else Path(__file__).parents[2] / "model_repository"
 
 
 def start_triton(supervisor: Supervisor, environment: Environment, data_dir: Path, say: Say) -> TritonAddresses | None:

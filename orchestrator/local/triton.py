@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,8 @@ def part(
     digest = hashlib.sha256(os.fsencode(data_dir.resolve())).hexdigest()[:16]
     prefix = f"image-quarry-{digest}-"
     directory = data_dir.resolve() / "triton"
+    if not str(directory).isascii():  # the Python backend breaks in such a folder
+        directory = Path(tempfile.gettempdir()) / f"image-quarry-{digest}"
     assemble(directory, repository.resolve())
     options = {
         # Triton puts these paths into a shell command without quotes: so they are short and plain

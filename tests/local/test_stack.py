@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from orchestrator.local import stack, triton
+from orchestrator.local.__main__ import parse
 from orchestrator.local.supervisor import Supervisor
 from tests.local import models, standin
 from tests.local.processes import eventually, gone
@@ -234,3 +235,10 @@ def test_without_a_triton_for_this_platform_the_api_encodes_itself(
 )
 def test_the_address_shown_is_one_that_this_machine_can_open(host: str, url: str) -> None:
     assert stack.local_url(host, 80) == url
+
+
+@pytest.mark.parametrize("wrong", [["--port", "99999"], ["--port", "-1"], ["--data-dir", ""]])
+def test_arguments_that_make_no_sense_are_refused_at_once(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(wrong)
+    assert wrong[0] in capsys.readouterr().err

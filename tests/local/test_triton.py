@@ -222,3 +222,13 @@ def test_where_it_cannot_run_the_reason_is_told(module: str, monkeypatch: pytest
 def test_numpy_2_is_refused_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.metadata, "version", lambda _: "2.0.1")
     assert "empty tensors" in str(triton.unavailable())
+
+
+def test_it_serves_from_a_folder_whose_name_is_not_ascii(tmp_path: Path) -> None:
+    repository = tmp_path / "Modelle für Jürgen"
+    models.write_echo(repository, "echo")
+    with (
+        running_triton(repository, tmp_path / "Dü", ["echo"]) as addresses,
+        grpc.InferenceServerClient(addresses.grpc) as client,
+    ):
+        assert client.is_model_ready("echo")
