@@ -19,7 +19,7 @@ import torch
 from segment_anything.modeling import Sam
 from torch import Tensor, nn
 
-from export.tiny import architecture, evaluate, feed, start, weights
+from export.tiny import architecture, evaluate, feed, finish, start, weights
 from export.tiny.courtesy import Courtesy
 from export.tiny.encoding import encode
 from export.tiny.objective import Batch, DenseHead, decoder_losses, dense_losses
@@ -239,7 +239,7 @@ def main() -> None:
     chosen.work.mkdir(parents=True, exist_ok=True)
     if chosen.export:
         held = torch.load(chosen.work / "checkpoint.pt", map_location="cpu", weights_only=True)
-        weights.save(start.grow(held["average"], architecture.IMAGE_SIDE))
+        weights.save(finish.finished(held["average"]))
         return
     keep_memory()
     cv2.setNumThreads(1)  # a worker that is forked beside OpenCV's own threads waits for them for ever

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from export.tiny import architecture, decoding, encoding, feed, objective, pool, start, train
+from export.tiny import architecture, decoding, encoding, feed, finish, objective, pool, start, train
 from export.tiny.losses import pair_ious, pair_losses
 from export.tiny.stages import Stage
 
@@ -115,3 +115,19 @@ def test_the_encoder_of_matrix_products_equals_the_official_one() -> None:
             picture = image[row].permute(2, 0, 1)[None, :, :height, :width].float()
             wanted = sam.image_encoder(sam.preprocess(picture))
             torch.testing.assert_close(embedding[row : row + 1], wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_finishing_changes_no_mask_and_no_order_of_scores() -> None:
+    sam = start.new_model(0, architecture.IMAGE_SIDE).eval()
+    published = architecture.build().eval()
+    published.load_state_dict(finish.finished(sam.state_dict()), strict=True)
+    embedding = torch.randn(1, 256, 24, 24)
+    prompts = torch.rand(1, 4, 2, 256)
+    given = torch.randn(4, 1, 96, 96)
+    with torch.no_grad():
+        dense = sam.prompt_encoder.mask_downscaling(given)
+        logits, scores = decoding.decode(sam, embedding, prompts, dense)
+        dense = published.prompt_encoder.mask_downscaling(given * finish.SHARPNESS)
+        sharper, stretched = decoding.decode(published, embedding, prompts, dense)
+    torch.testing.assert_close(sharper, logits * finish.SHARPNESS, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(stretched, 1 - finish.STRETCH * (1 - scores), rtol=1e-3, atol=1e-4)
