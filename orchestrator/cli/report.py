@@ -70,7 +70,10 @@ def show(answer: Answer, folder: Path) -> None:
         table.add_row(str(index), " ".join(map(str, mask.bbox)), f"{mask.area:,}", *scores)
     if len(masks) > MOST_LINES:
         table.add_row("…", f"{len(masks) - MOST_LINES} more", "", "", "")
-    out.print(table)
+    if masks:
+        out.print(table)
+    else:
+        out.print("No mask passed the thresholds: lower --pred-iou-thresh or --stability-score-thresh.")
     name, milliseconds = answer.body["model"]["name"], answer.body["timings_ms"]["total"]
     out.print(f"{len(masks)} masks by {name} in {milliseconds:,.0f} ms. Look at {folder / 'overlay.png'}")
 
