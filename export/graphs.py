@@ -104,7 +104,7 @@ def write(graph: Graph, folder: Path, precision: Precision) -> None:
         torch.onnx.export(
             graph.module.eval(),
             graph.example,
-            path,
+            str(path),  # a Path would be taken for a stream, which cannot have the weights of ViT-H beside it
             input_names=list(graph.inputs),
             output_names=list(graph.outputs),
             dynamic_axes=graph.free,
