@@ -29,7 +29,7 @@ LARGEST_DIFFERENCE: dict[Precision, dict[str, float]] = {
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux' renameat2
 _STALE_SECONDS = 6 * 3600
-_WHO_CAN_READ = 0o755  # mkdtemp makes 0700, and the server may be another user
+_WHO_CAN_READ = 0o755  # mkdtemp makes 0700, onnx its files 0600, and the server may be another user
 
 Report = Callable[[str], None]
 
@@ -62,6 +62,8 @@ def publish(
             graph = build()
             report(f"writing {graph.file}")
             graphs.write(graph, version_folder, precision)
+        for path in version_folder.rglob("*"):
+            path.chmod(_WHO_CAN_READ if path.is_dir() else _WHO_CAN_READ & 0o666)
         report("comparing with PyTorch")
         measured = measure.differences(sam, version_folder)
         _gate(measured, precision)

@@ -271,3 +271,8 @@ def test_half_precision_graphs_find_the_same_masks(tmp_path: Path, sam: Sam) -> 
         assert half.predicted_iou == pytest.approx(full.predicted_iou, abs=1e-2)
         one, other = rle.decode(half.segmentation), rle.decode(full.segmentation)
         assert np.count_nonzero(one & other) >= 0.98 * np.count_nonzero(one | other)
+
+
+def test_a_server_of_another_user_can_read_what_was_published(published: Path) -> None:
+    for path in (published / "tiny").rglob("*"):
+        assert path.stat().st_mode & 0o004
