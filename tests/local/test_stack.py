@@ -120,7 +120,7 @@ def test_it_hands_its_addresses_to_the_api_and_announces_them(
         up.top.send_signal(signal.SIGINT)
         time.sleep(0.3)
         up.top.send_signal(signal.SIGINT)  # impatience changes nothing
-        shown, _ = up.top.communicate(timeout=90)
+        shown, _ = up.top.communicate(timeout=30)
         assert up.top.returncode == 0
         assert up.nothing_is_left()
         assert not (tmp_path / "run.json").exists()
@@ -141,7 +141,7 @@ def test_a_signal_stops_it_in_order(number: signal.Signals, tmp_path: Path, with
 def test_the_death_of_a_part_stops_it_with_a_reason(victim: str, tmp_path: Path, environment: dict[str, str]) -> None:
     with running(tmp_path, environment, "--quiet") as up:
         up.named(victim).kill()
-        shown, _ = up.top.communicate(timeout=90)
+        shown, _ = up.top.communicate(timeout=30)
         assert up.top.returncode == 1
         assert "triton ended by itself" in shown
         assert "killed by SIGKILL" in shown
