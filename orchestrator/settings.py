@@ -64,7 +64,9 @@ class Settings(BaseSettings):
 
     # State
     database_url: SecretStr = SecretStr("sqlite:///quarry.db")
+    redis_url: SecretStr = SecretStr("")  # empty: nothing can be queued, and caches stay in the process
     upload_dir: Path = Path("./uploads")
+    results_dir: Path = Path("./results")
 
     @cached_property
     def cores(self) -> int:
