@@ -32,7 +32,7 @@ $(VENV)/.service: $(VENV)/.made pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.service
 	@echo "Installing PyTorch and the tools for tests into $(VENV) (a few minutes, 5 GB) ..."
-	@$(PIP) install --no-color -c constraints.txt -e '.[$(RUNTIME),local,export,dev]' | $(PROGRESS) \
+	@$(PIP) install --no-color -c constraints.txt -e '.[$(RUNTIME),openvino,local,export,dev]' | $(PROGRESS) \
 	  || { echo "The installation failed: the lines above say why. Is a package index reachable?"; exit 1; }
 	@touch $@
 

@@ -1,15 +1,19 @@
 """Builds the services: the one place that knows the settings and the adapters."""
 
 from dataclasses import dataclass
+from functools import partial
 
 from threadpoolctl import threadpool_limits
 
 from orchestrator.adapters import database
-from orchestrator.adapters.onnx_decoder import OnnxDecoders
-from orchestrator.adapters.onnx_encoder import OnnxEncoder
+from orchestrator.adapters.decoders import FolderDecoders
+from orchestrator.adapters.in_process_encoder import InProcessEncoder
+from orchestrator.adapters.onnx_decoder import OnnxDecoder
+from orchestrator.adapters.onnx_graph import OnnxGraph
 from orchestrator.adapters.picture_files import FolderPictureFiles
 from orchestrator.adapters.repository import FileModelRepository
 from orchestrator.adapters.triton_encoder import TritonEncoder
+from orchestrator.domain.errors import Unavailable
 from orchestrator.domain.image import Limits
 from orchestrator.settings import Settings
 from orchestrator.usecases.automatic import Automatic
@@ -47,18 +51,38 @@ class Services:
 
 def engines(settings: Settings) -> Engines:
     repository = FileModelRepository(settings.model_repository)
-    encoder: Encoder
+    encoder, decoders = _runtime(settings)
     if settings.triton_url:
         encoder = TritonEncoder(settings.triton_url, settings.triton_timeout_seconds)
-    else:
-        encoder = OnnxEncoder(settings.model_repository, settings.cores)
     models = Models(repository, encoder)
-    decoders = OnnxDecoders(settings.model_repository, settings.cores)
     segment = Segment(models, encoder, decoders)
     automatic = Automatic(models, decoders, segment, settings.cores)
     # Masks are made by small matrix products on threads of their own: threads below them only get in the way.
     threadpool_limits(1, user_api="blas")
     return Engines(limits(settings), encoder, models, decoders, segment, automatic)
+
+
+def _runtime(settings: Settings) -> tuple[Encoder, Decoders]:
+    """What runs in this process, on the engine of the settings. Raises `Unavailable` if that cannot run here."""
+    folder, threads = settings.model_repository, settings.cores
+    if settings.cpu_engine == "onnxruntime":
+        return (
+            InProcessEncoder(folder, partial(OnnxGraph, threads=threads)),
+            FolderDecoders(folder, partial(OnnxDecoder, threads=threads)),
+        )
+    try:
+        from orchestrator.adapters.openvino_decoder import OpenVinoDecoder
+        from orchestrator.adapters.openvino_graph import OpenVinoGraph, Precision, must_have
+    except ImportError as exc:
+        raise Unavailable(
+            "CPU_ENGINE names OpenVINO, which is not installed: pip install 'image-quarry[openvino]'."
+        ) from exc
+    precision: Precision = "bf16" if settings.cpu_engine == "openvino-bf16" else "f32"
+    must_have(precision)
+    return (
+        InProcessEncoder(folder, partial(OpenVinoGraph, threads=threads, precision=precision)),
+        FolderDecoders(folder, partial(OpenVinoDecoder, threads=threads, precision=precision)),
+    )
 
 
 def services(settings: Settings) -> Services:

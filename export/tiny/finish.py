@@ -12,9 +12,18 @@ SHARPNESS = 4.0
 
 def finished(average: dict[str, Tensor]) -> dict[str, Tensor]:
     """The state dict to publish, at the final side."""
-    state = {name: tensor.clone() for name, tensor in grow(average, architecture.IMAGE_SIDE).items()}
+    return _sharper(grow(average, architecture.IMAGE_SIDE), SHARPNESS)
+
+
+def unfinished(published: dict[str, Tensor], side: int) -> dict[str, Tensor]:
+    """A published state dict as the training had it, at this side."""
+    return _sharper(grow(published, side), 1 / SHARPNESS)
+
+
+def _sharper(state: dict[str, Tensor], factor: float) -> dict[str, Tensor]:
+    changed = {name: tensor.clone() for name, tensor in state.items()}
     for output in range(architecture.MULTIMASK_OUTPUTS + 1):
         for kind in ("weight", "bias"):
-            state[f"mask_decoder.output_hypernetworks_mlps.{output}.layers.2.{kind}"] *= SHARPNESS
-    state["prompt_encoder.mask_downscaling.0.weight"] /= SHARPNESS  # a mask prompt means the same
-    return state
+            changed[f"mask_decoder.output_hypernetworks_mlps.{output}.layers.2.{kind}"] *= factor
+    changed["prompt_encoder.mask_downscaling.0.weight"] /= factor  # a mask prompt means the same
+    return changed

@@ -107,6 +107,16 @@ def resume(path: Path, device: torch.device) -> State:
     return state
 
 
+def begin(chosen: argparse.Namespace, device: torch.device) -> State:
+    """At the first stage with fresh weights, or at a later one with those that were published."""
+    state = new_state(chosen.seed, chosen.from_stage, device)
+    if chosen.from_stage:
+        side = STAGES[chosen.from_stage].side
+        state.sam.load_state_dict(finish.unfinished(weights.load().state_dict(), side))
+        state.average = _copy(state.sam)
+    return state
+
+
 def next_stage(state: State, device: torch.device) -> State:
     """The averaged weights at the next stage's side, with a fresh optimiser."""
     stage = state.stage + 1
@@ -155,7 +165,7 @@ def train(work: Path, pool: Path, chosen: argparse.Namespace) -> State:
     """Go through the stages from wherever the checkpoint is."""
     device = torch.device(chosen.device)
     path = work / "checkpoint.pt"
-    state = resume(path, device) if path.exists() else new_state(chosen.seed, 0, device)
+    state = resume(path, device) if path.exists() else begin(chosen, device)
     begun = saved = checked = clock = time.monotonic()
     asked_to_end: list[int] = []
     courtesy = Courtesy() if os.nice(0) > 0 and device.type == "cpu" else None
@@ -227,6 +237,7 @@ def main() -> None:
     parser.add_argument("work", type=Path, help="folder of the checkpoint and the log")
     parser.add_argument("--pool", type=Path, required=True, help="folder of scenes drawn ahead")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--from-stage", type=int, default=0, help="begin there, with the published weights")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--stop-after", type=float, default=math.inf, metavar="SECONDS")

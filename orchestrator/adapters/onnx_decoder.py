@@ -1,7 +1,5 @@
 """The decoder's graphs (see `export/decoder.py`) on ONNX Runtime."""
 
-import hashlib
-import threading
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +9,6 @@ from numpy.typing import NDArray
 from onnxruntime import OrtValue
 
 from orchestrator.adapters.onnx_graph import OnnxGraph, Slice
-from orchestrator.domain.errors import ModelMissing
 from orchestrator.domain.model import Manifest
 from orchestrator.usecases.ports import Float32
 
@@ -21,34 +18,6 @@ CACHE_BYTES = 32 << 20
 MOST_PROMPTS = 64
 MASK_ROWS = 4
 """Prompts upscaled by one run: their intermediate values stay in the CPU's caches."""
-
-
-class OnnxDecoders:
-    """One decoder per variant, of the version that was asked for last; opened when first asked for."""
-
-    def __init__(self, repository: Path, threads: int) -> None:
-        self._repository = repository
-        self._threads = threads
-        self._decoders: dict[str, tuple[str, OnnxDecoder]] = {}
-        self._opening = threading.Lock()
-
-    def get(self, model: Manifest) -> "OnnxDecoder":
-        found = self._find(model)
-        if found is None:
-            with self._opening:
-                found = self._find(model) or self._open(model)
-        return found
-
-    def _find(self, model: Manifest) -> "OnnxDecoder | None":
-        version, decoder = self._decoders.get(model.variant, ("", None))
-        return decoder if version == model.version else None
-
-    def _open(self, model: Manifest) -> "OnnxDecoder":
-        folder = self._repository / model.variant / "1"
-        _must_be(model, folder)
-        decoder = OnnxDecoder(folder / "decoder", model, self._threads)
-        self._decoders[model.variant] = (model.version, decoder)
-        return decoder
 
 
 class OnnxDecoder:
@@ -114,15 +83,3 @@ def _even_runs(counts: NDArray[np.int64], longest: int) -> Iterator[tuple[int, i
             if counts[start]:
                 yield start, stop
             start = stop
-
-
-def _must_be(model: Manifest, folder: Path) -> None:
-    """The files are those that the manifest names: nothing has replaced them since it was read."""
-    for name, digest in model.graphs.items():
-        if name.startswith("decoder/"):
-            path = folder / name
-            if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
-                raise ModelMissing(
-                    f"{path} is not the file that the manifest of {model.variant} {model.version} names: "
-                    f"run `python -m export {model.variant}` to make it anew."
-                )

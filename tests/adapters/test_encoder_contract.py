@@ -1,32 +1,38 @@
 """What every encoder does: Triton's, the in-process one, and the fake."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from orchestrator.adapters.onnx_encoder import OnnxEncoder
+from orchestrator.adapters.in_process_encoder import EncoderGraph, InProcessEncoder
+from orchestrator.adapters.onnx_graph import OnnxGraph
+from orchestrator.adapters.openvino_graph import OpenVinoGraph
 from orchestrator.adapters.repository import FileModelRepository
 from orchestrator.adapters.triton_encoder import TritonEncoder
 from orchestrator.domain.errors import ModelNotLoaded, Unavailable
 from orchestrator.domain.geometry import to_model_input
 from orchestrator.domain.image import Image
 from orchestrator.domain.model import Manifest
+from orchestrator.local.triton import TritonAddresses
 from orchestrator.usecases.ports import Encoder
 from tests.conftest import REPOSITORY
 from tests.fakes import MANIFEST, FakeEncoder
 from tests.pictures import draw
 
 
-@pytest.fixture(params=["triton", "in process", "fake"])
+@pytest.fixture(params=["triton", "in process", "openvino", "fake"])
 def encoder(request: pytest.FixtureRequest) -> Iterator[Encoder]:
     if request.param == "triton":
         adapter = TritonEncoder(request.getfixturevalue("triton").grpc, 30)
         yield adapter
         adapter.load("tiny")  # others share the server
     elif request.param == "in process":
-        yield OnnxEncoder(REPOSITORY, threads=2)
+        yield InProcessEncoder(REPOSITORY, partial(OnnxGraph, threads=2))
+    elif request.param == "openvino":
+        yield InProcessEncoder(REPOSITORY, partial(OpenVinoGraph, threads=2, precision="f32"))
     else:
         yield FakeEncoder()
 
@@ -71,13 +77,23 @@ def test_an_encoder_that_is_there_says_so(encoder: Encoder) -> None:
     encoder.check()
 
 
-def test_triton_and_the_in_process_encoder_agree(triton: object) -> None:
+@pytest.mark.parametrize(
+    ("open_graph", "near"),
+    [
+        (partial(OnnxGraph, threads=2), 1e-5),
+        (partial(OpenVinoGraph, threads=2, precision="f32"), 1e-4),
+        (partial(OpenVinoGraph, threads=2, precision="bf16"), 0.2),
+    ],
+)
+def test_triton_and_the_in_process_encoder_agree(
+    triton: TritonAddresses, open_graph: Callable[[Path], EncoderGraph], near: float
+) -> None:
     model = FileModelRepository(REPOSITORY).manifest("tiny")
-    here = OnnxEncoder(REPOSITORY, threads=2)
+    here = InProcessEncoder(REPOSITORY, open_graph)
     here.load("tiny")
-    there = TritonEncoder(triton.grpc, 30)  # type: ignore[attr-defined]
+    there = TritonEncoder(triton.grpc, 30)
     picture = to_model_input(Image(draw(300, 200)), model.image_side)
-    assert np.abs(here.encode(model, picture) - there.encode(model, picture)).max() <= 1e-5
+    assert np.abs(here.encode(model, picture) - there.encode(model, picture)).max() <= near
 
 
 def test_a_damaged_graph_is_one_clear_error(tmp_path: Path) -> None:
@@ -86,4 +102,4 @@ def test_a_damaged_graph_is_one_clear_error(tmp_path: Path) -> None:
     (folder / "manifest.json").write_bytes((REPOSITORY / "tiny/1/manifest.json").read_bytes())
     (folder / "model.onnx").write_bytes(b"no graph")
     with pytest.raises(Unavailable, match="Export the model again"):
-        OnnxEncoder(tmp_path, threads=1).load("tiny")
+        InProcessEncoder(tmp_path, partial(OnnxGraph, threads=1)).load("tiny")

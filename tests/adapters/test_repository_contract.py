@@ -1,11 +1,13 @@
 """What every model repository and every decoder do: the real ones and their fakes."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from orchestrator.adapters.onnx_decoder import OnnxDecoders
+from orchestrator.adapters.decoders import FolderDecoders
+from orchestrator.adapters.onnx_decoder import OnnxDecoder
 from orchestrator.adapters.repository import FileModelRepository
 from orchestrator.domain.errors import ModelMissing
 from orchestrator.domain.model import Manifest
@@ -24,7 +26,7 @@ def opened(request: pytest.FixtureRequest) -> tuple[Decoder, Manifest]:
     if request.param == "fake":
         return FakeDecoder(), MANIFEST
     model = FileModelRepository(REPOSITORY).manifest("tiny")
-    return OnnxDecoders(REPOSITORY, threads=2).get(model), model
+    return FolderDecoders(REPOSITORY, partial(OnnxDecoder, threads=2)).get(model), model
 
 
 def test_a_model_has_the_name_it_is_asked_for_by(repository: ModelRepository) -> None:

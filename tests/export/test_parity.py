@@ -1,6 +1,7 @@
 """The service against the official code, with the same checkpoint and the same pictures."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,10 @@ from segment_anything.modeling import Sam
 
 from export import graphs
 from export.publish import publish
-from orchestrator.adapters.onnx_decoder import OnnxDecoders
-from orchestrator.adapters.onnx_encoder import OnnxEncoder
+from orchestrator.adapters.decoders import FolderDecoders
+from orchestrator.adapters.in_process_encoder import InProcessEncoder
+from orchestrator.adapters.onnx_decoder import OnnxDecoder
+from orchestrator.adapters.onnx_graph import OnnxGraph
 from orchestrator.adapters.repository import FileModelRepository
 from orchestrator.domain import prompts, rle
 from orchestrator.domain.geometry import to_model_input
@@ -140,9 +143,9 @@ def test_the_real_vit_b_with_seeded_random_weights_agrees(tmp_path: Path) -> Non
 
 
 def _segment(repository: Path) -> Segment:
-    encoder = OnnxEncoder(repository, threads=2)
+    encoder = InProcessEncoder(repository, partial(OnnxGraph, threads=2))
     models = Models(FileModelRepository(repository), encoder)
-    return Segment(models, encoder, OnnxDecoders(repository, threads=2))
+    return Segment(models, encoder, FolderDecoders(repository, partial(OnnxDecoder, threads=2)))
 
 
 def _prompt(kind: str, size: tuple[int, int]) -> tuple[list[list[float]], list[int], list[float] | None]:

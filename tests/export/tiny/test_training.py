@@ -35,6 +35,7 @@ def run(work: Path, scenes: Path, steps: int) -> train.State:
     chosen = argparse.Namespace(
         device="cpu",
         seed=5,
+        from_stage=0,
         workers=0,
         stop_after=math.inf,
         stop_at_step=steps,

@@ -1,0 +1,91 @@
+"""The decoder's graphs (see `export/decoder.py`) on OpenVINO, which compiles them for fixed shapes.
+
+So numbers of prompts are rounded up to a power of two by repeating the last prompt, and masks are made for all outputs
+of a prompt, which costs next to nothing beside the upscaling that they share.
+"""
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.adapters.openvino_graph import OpenVinoGraph, Outputs, Precision
+from orchestrator.domain.model import Manifest
+from orchestrator.usecases.ports import Float32
+
+CACHE_BYTES = 32 << 20
+"""Of image tokens that one call transforms: about what the last cache holds."""
+
+MOST_PROMPTS = 32
+MASK_ROWS = 4
+"""Prompts upscaled by one run: their intermediate values stay in the caches."""
+
+_SHARED = ("keys", "keys_k", "keys_v", "keys_q")
+
+
+class OpenVinoDecoder:
+    """Without state between calls: every picture has a session of its own."""
+
+    def __init__(self, folder: Path, model: Manifest, *, threads: int, precision: Precision) -> None:
+        self._image, self.prompt, self.mask, self._mask_prompt = (
+            OpenVinoGraph(folder / f"{name}.onnx", threads, precision)
+            for name in ("image", "prompt", "mask", "mask_prompt")
+        )
+        self._channels = model.embedding_shape[0]
+        fitting = CACHE_BYTES // (4 * int(np.prod(model.embedding_shape)))
+        self._prompts = min(MOST_PROMPTS, 1 << max(0, fitting.bit_length() - 1))
+
+    @property
+    def prompts_at_once(self) -> int:
+        return self._prompts
+
+    def open(self, embedding: Float32, mask_input: Float32 | None = None) -> "OpenVinoDecoderSession":
+        dense: Float32 = np.zeros((self._channels, 1, 1), np.float32)
+        if mask_input is not None:
+            dense = self._mask_prompt.arrays({"logits": mask_input[None]})["dense"]
+        return OpenVinoDecoderSession(self, self._image.run({"embedding": embedding, "dense": dense}))
+
+
+class OpenVinoDecoderSession:
+    def __init__(self, decoder: OpenVinoDecoder, shared: Outputs) -> None:
+        self._decoder = decoder
+        self._shared = shared
+
+    def scores(self, coords: Float32, labels: NDArray[np.int32]) -> "OpenVinoScores":
+        count = len(coords)
+        rows = np.minimum(np.arange(1 << (count - 1).bit_length()), count - 1)
+        inputs = {name: self._shared[name] for name in _SHARED} | {"coords": coords[rows], "labels": labels[rows]}
+        return OpenVinoScores(self._decoder, self._decoder.prompt.run(inputs), count)
+
+
+class OpenVinoScores:
+    """Holds the prompts' image tokens until it is dropped."""
+
+    def __init__(self, decoder: OpenVinoDecoder, answer: Outputs, count: int) -> None:
+        self._decoder = decoder
+        self._answer = answer
+        self._count = count
+
+    @cached_property
+    def iou(self) -> Float32:
+        return np.array(self._answer["iou"][: self._count], np.float32)
+
+    def masks(self, keep: NDArray[np.bool_]) -> Float32:
+        tokens, hyper = self._answer["tokens"], self._answer["hyper"]
+        made: list[Float32] = []
+        for start, stop in _runs(keep.any(axis=1), MASK_ROWS):
+            drawn = self._decoder.mask.run({"tokens": tokens[start:stop], "hyper": hyper[start:stop]})
+            made.append(drawn["logits"][keep[start:stop]])
+        return np.concatenate(made) if made else np.zeros((0, 0, 0), np.float32)
+
+
+def _runs(wanted: NDArray[np.bool_], longest: int) -> Iterator[tuple[int, int]]:
+    """Neighbours that are wanted, at most `longest` together: (start, stop)."""
+    start = 0
+    for stop in range(1, len(wanted) + 1):
+        if stop == len(wanted) or wanted[stop] != wanted[start] or stop - start == longest:
+            if wanted[start]:
+                yield start, stop
+            start = stop
