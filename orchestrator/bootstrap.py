@@ -51,7 +51,7 @@ class Services:
 
 def engines(settings: Settings) -> Engines:
     repository = FileModelRepository(settings.model_repository)
-    encoder, decoders = _runtime(settings)
+    encoder, decoders = runtime(settings)
     if settings.triton_url:
         encoder = TritonEncoder(settings.triton_url, settings.triton_timeout_seconds)
     models = Models(repository, encoder)
@@ -62,7 +62,7 @@ def engines(settings: Settings) -> Engines:
     return Engines(limits(settings), encoder, models, decoders, segment, automatic)
 
 
-def _runtime(settings: Settings) -> tuple[Encoder, Decoders]:
+def runtime(settings: Settings) -> tuple[Encoder, Decoders]:
     """What runs in this process, on the engine of the settings. Raises `Unavailable` if that cannot run here."""
     folder, threads = settings.model_repository, settings.cores
     if settings.cpu_engine == "onnxruntime":

@@ -7,7 +7,6 @@ The encoder runs on Triton and does not count: a fixed random embedding stands f
 import argparse
 import json
 import resource
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +15,6 @@ from rich.console import Console
 from rich.progress import track
 
 from orchestrator import bootstrap
-from orchestrator.adapters.decoders import FolderDecoders
-from orchestrator.adapters.onnx_decoder import OnnxDecoder
 from orchestrator.adapters.repository import FileModelRepository
 from orchestrator.bootstrap import Engines
 from orchestrator.domain.geometry import ModelInput
@@ -80,7 +77,7 @@ def _engines(folder: Path) -> Engines:
     manifest = files.manifest(MODEL)
     encoder = RandomEmbedding(FakeRepository({MODEL: manifest}))
     models, settings = Models(files, encoder), Settings(model_repository=folder)
-    decoders = FolderDecoders(folder, partial(OnnxDecoder, threads=settings.cores))
+    _, decoders = bootstrap.runtime(settings)
     segment = Segment(models, encoder, decoders)
     automatic = Automatic(models, decoders, segment, settings.cores)
     return Engines(bootstrap.limits(settings), encoder, models, decoders, segment, automatic)
