@@ -5,16 +5,19 @@ from dataclasses import dataclass
 from threadpoolctl import threadpool_limits
 
 from orchestrator.adapters import database
+from orchestrator.adapters.job_rows import SqlJobRows
 from orchestrator.adapters.onnx_decoder import OnnxDecoders
 from orchestrator.adapters.onnx_encoder import OnnxEncoder
 from orchestrator.adapters.picture_files import FolderPictureFiles
 from orchestrator.adapters.repository import FileModelRepository
+from orchestrator.adapters.result_files import FolderResultFiles
 from orchestrator.adapters.triton_encoder import TritonEncoder
 from orchestrator.domain.image import Limits
 from orchestrator.settings import Settings
 from orchestrator.usecases.automatic import Automatic
 from orchestrator.usecases.health import Check, Health
 from orchestrator.usecases.images import Images
+from orchestrator.usecases.jobs import Jobs
 from orchestrator.usecases.models import Models
 from orchestrator.usecases.ports import Decoders, Encoder
 from orchestrator.usecases.segment import Segment
@@ -42,6 +45,7 @@ class Services:
     segment: Segment
     automatic: Automatic
     images: Images
+    jobs: Jobs
     health: Health
 
 
@@ -66,12 +70,14 @@ def services(settings: Settings) -> Services:
     parts = engines(settings)
     engine = database.connect(settings.database_url.get_secret_value())
     database.migrate(engine)
-    files = FolderPictureFiles(settings.upload_dir)
+    files, results = FolderPictureFiles(settings.upload_dir), FolderResultFiles(settings.results_dir)
+    images = Images(database.SqlImageRows(engine), files, parts.limits)
     checks: dict[str, Check] = {
         "encoder": parts.encoder.check,
         "model": lambda: parts.models.check(settings.default_model),
         "database": lambda: database.check(engine),
         "uploads": files.check,
+        "results": results.check,
     }
     return Services(
         settings=settings,
@@ -79,7 +85,8 @@ def services(settings: Settings) -> Services:
         models=parts.models,
         segment=parts.segment,
         automatic=parts.automatic,
-        images=Images(database.SqlImageRows(engine), files, parts.limits),
+        images=images,
+        jobs=Jobs(SqlJobRows(engine), results, images),
         health=Health(checks),
     )
 

@@ -28,6 +28,8 @@ _TURNS = {
 }
 """EXIF orientation → what turns the picture upright."""
 
+_SIDEWAYS = {5, 6, 7, 8}
+
 _SIXTEEN_BIT = {"I;16", "I;16L", "I;16B", "I;16N", "I"}
 
 # The limit on pixels is checked here, from the header, before anything is decoded.
@@ -64,17 +66,7 @@ def decode(data: bytes, limits: Limits) -> Image:
 
     Raises `PictureTooLarge`, `UnsupportedPicture`, `InvalidPicture`.
     """
-    if not data:
-        raise InvalidPicture("The picture is empty (0 bytes).")
-    if len(data) > limits.max_bytes:
-        raise PictureTooLarge(f"The picture has {len(data):,} bytes; at most {limits.max_bytes:,} are accepted.")
     picture = _open(data, limits)
-    width, height = picture.size
-    if max(width, height) > limits.max_dimension:
-        raise PictureTooLarge(
-            f"The picture is {width}×{height} pixels; neither side may be longer than "
-            f"{limits.max_dimension}. Scale it down and send it again."
-        )
     try:
         with warnings.catch_warnings():
             # Pillow warns of odd metadata in pictures that it then reads; the pixels are what counts.
@@ -87,7 +79,32 @@ def decode(data: bytes, limits: Limits) -> Image:
         raise InvalidPicture(f"The picture could not be decoded: {exc}. Is the file whole?") from exc
 
 
+def inspect(data: bytes, limits: Limits) -> tuple[int, int]:
+    """Height and width of the upright picture, by its header alone: whether it is whole shows when it is decoded.
+
+    Raises `PictureTooLarge`, `UnsupportedPicture`, `InvalidPicture`.
+    """
+    picture = _open(data, limits)
+    width, height = picture.size
+    return (width, height) if _orientation(picture) in _SIDEWAYS else (height, width)
+
+
 def _open(data: bytes, limits: Limits) -> Pillow.Image:
+    if not data:
+        raise InvalidPicture("The picture is empty (0 bytes).")
+    if len(data) > limits.max_bytes:
+        raise PictureTooLarge(f"The picture has {len(data):,} bytes; at most {limits.max_bytes:,} are accepted.")
+    picture = _header(data, limits)
+    width, height = picture.size
+    if max(width, height) > limits.max_dimension:
+        raise PictureTooLarge(
+            f"The picture is {width}×{height} pixels; neither side may be longer than "
+            f"{limits.max_dimension}. Scale it down and send it again."
+        )
+    return picture
+
+
+def _header(data: bytes, limits: Limits) -> Pillow.Image:
     names = sorted({_PILLOW_FORMATS[name] for name in map(str.lower, limits.formats) if name in _PILLOW_FORMATS})
     try:
         with warnings.catch_warnings():
@@ -101,12 +118,15 @@ def _open(data: bytes, limits: Limits) -> Pillow.Image:
 
 def _upright(picture: Pillow.Image) -> Pillow.Image:
     """Turned by the EXIF orientation; metadata that cannot be read turns nothing."""
-    try:
-        orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # noqa: BLE001 - as above
-        return picture
-    turn = _TURNS.get(orientation)
+    turn = _TURNS.get(_orientation(picture))
     return picture if turn is None else picture.transpose(turn)
+
+
+def _orientation(picture: Pillow.Image) -> int:
+    try:
+        return int(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # noqa: BLE001 - as above
+        return 1
 
 
 def _to_rgb(picture: Pillow.Image) -> NDArray[np.uint8]:

@@ -3,10 +3,13 @@
 import hashlib
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from orchestrator.domain import image as images
 from orchestrator.domain.errors import NotFound
+from orchestrator.domain.geometry import Size
 from orchestrator.domain.image import Limits
 from orchestrator.usecases.ports import ImageRows, PictureFiles, StoredImage
 
@@ -31,6 +34,32 @@ class Images:
     def add(self, data: bytes, owner: str) -> StoredImage:
         """Check that it is a picture, and keep it. Raises what `image.decode` raises, and `StorageFull`."""
         picture = images.decode(data, self._limits)
+        return self._keep(data, owner, (picture.height, picture.width))
+
+    def hold(self, data: bytes, owner: str) -> StoredImage:
+        """Keep a job's picture: its header is looked at now, the rest by whoever does the job.
+
+        Raises what `image.inspect` raises, and `StorageFull`.
+        """
+        return self._keep(data, owner, images.inspect(data, self._limits))
+
+    def share(self, image_id: str, owner: str) -> StoredImage:
+        """A hold of its own on a picture, for a job: it stays when `image_id` goes. Raises `NotFound`."""
+        found = self.get(image_id, owner)
+        with self._rows.exclusive(found.content) as rows:
+            if rows.any() is None:
+                raise NotFound("The image has just been deleted. Upload it again with POST /images.")
+            shared = replace(found, id=secrets.token_urlsafe(16), created_at=self._clock())
+            rows.add(shared)
+        return shared
+
+    def release(self, image_id: str | None, owner: str) -> None:
+        """Give up a hold, if there is one."""
+        if image_id is not None:
+            with suppress(NotFound):
+                self.remove(image_id, owner)
+
+    def _keep(self, data: bytes, owner: str, size: Size) -> StoredImage:
         content = hashlib.sha256(data).hexdigest()
         now = self._clock()
         with self._rows.exclusive(content) as rows:
@@ -40,8 +69,8 @@ class Images:
                 owner=owner,
                 content=content,
                 path=twin.path if twin else f"{now:%Y/%m/%d}/{content}",
-                width=picture.width,
-                height=picture.height,
+                width=size[1],
+                height=size[0],
                 bytes=len(data),
                 created_at=now,
             )
