@@ -25,6 +25,7 @@ from orchestrator.domain.model import Manifest
 from orchestrator.settings import Settings
 from orchestrator.usecases.automatic import Automatic
 from orchestrator.usecases.models import Models
+from orchestrator.usecases.operations import Operations
 from orchestrator.usecases.ports import Float32
 from orchestrator.usecases.segment import Segment
 from orchestrator.usecases.stopwatch import Stopwatch
@@ -81,7 +82,8 @@ def _engines(folder: Path) -> Engines:
     decoders = OnnxDecoders(folder, settings.cores)
     segment = Segment(models, encoder, decoders)
     automatic = Automatic(models, decoders, segment, settings.cores)
-    return Engines(bootstrap.limits(settings), encoder, models, decoders, segment, automatic)
+    operations = Operations(segment, automatic)
+    return Engines(bootstrap.limits(settings), encoder, models, decoders, segment, automatic, operations)
 
 
 def _peak() -> float:
