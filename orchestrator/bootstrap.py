@@ -5,18 +5,23 @@ from dataclasses import dataclass
 from threadpoolctl import threadpool_limits
 
 from orchestrator.adapters import database
+from orchestrator.adapters.layered_cache import LayeredCache
+from orchestrator.adapters.memory_cache import MemoryCache
 from orchestrator.adapters.onnx_decoder import OnnxDecoders
 from orchestrator.adapters.onnx_encoder import OnnxEncoder
 from orchestrator.adapters.picture_files import FolderPictureFiles
+from orchestrator.adapters.redis_cache import RedisCache
 from orchestrator.adapters.repository import FileModelRepository
 from orchestrator.adapters.triton_encoder import TritonEncoder
 from orchestrator.domain.image import Limits
 from orchestrator.settings import Settings
 from orchestrator.usecases.automatic import Automatic
+from orchestrator.usecases.embeddings import Embeddings
+from orchestrator.usecases.extract import Extract
 from orchestrator.usecases.health import Check, Health
 from orchestrator.usecases.images import Images
 from orchestrator.usecases.models import Models
-from orchestrator.usecases.ports import Decoders, Encoder
+from orchestrator.usecases.ports import ArrayCache, Decoders, Encoder
 from orchestrator.usecases.segment import Segment
 
 
@@ -28,8 +33,10 @@ class Engines:
     encoder: Encoder
     models: Models
     decoders: Decoders
+    cache: ArrayCache
     segment: Segment
     automatic: Automatic
+    extract: Extract
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,7 @@ class Services:
     models: Models
     segment: Segment
     automatic: Automatic
+    extract: Extract
     images: Images
     health: Health
 
@@ -54,11 +62,24 @@ def engines(settings: Settings) -> Engines:
         encoder = OnnxEncoder(settings.model_repository, settings.cores)
     models = Models(repository, encoder)
     decoders = OnnxDecoders(settings.model_repository, settings.cores)
-    segment = Segment(models, encoder, decoders)
+    arrays = cache(settings)
+    segment = Segment(models, Embeddings(models, encoder, arrays), decoders)
     automatic = Automatic(models, decoders, segment, settings.cores)
+    extract = Extract(segment, automatic, decoders)
     # Masks are made by small matrix products on threads of their own: threads below them only get in the way.
     threadpool_limits(1, user_api="blas")
-    return Engines(limits(settings), encoder, models, decoders, segment, automatic)
+    return Engines(limits(settings), encoder, models, decoders, arrays, segment, automatic, extract)
+
+
+def cache(settings: Settings) -> ArrayCache:
+    """In this process, and shared where there is a Redis."""
+    near = MemoryCache(settings.embedding_cache_mb * 2**20, settings.embedding_cache_seconds)
+    url = settings.redis_url.get_secret_value()
+    if not url or not settings.embedding_cache_shared_mb:
+        return near
+    return LayeredCache(
+        near, RedisCache(url, settings.embedding_cache_shared_mb * 2**20, settings.embedding_cache_seconds)
+    )
 
 
 def services(settings: Settings) -> Services:
@@ -79,6 +100,7 @@ def services(settings: Settings) -> Services:
         models=parts.models,
         segment=parts.segment,
         automatic=parts.automatic,
+        extract=parts.extract,
         images=Images(database.SqlImageRows(engine), files, parts.limits),
         health=Health(checks),
     )

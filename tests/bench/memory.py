@@ -24,6 +24,8 @@ from orchestrator.domain.image import Image
 from orchestrator.domain.model import Manifest
 from orchestrator.settings import Settings
 from orchestrator.usecases.automatic import Automatic
+from orchestrator.usecases.embeddings import Embeddings
+from orchestrator.usecases.extract import Extract
 from orchestrator.usecases.models import Models
 from orchestrator.usecases.ports import Float32
 from orchestrator.usecases.segment import Segment
@@ -79,9 +81,11 @@ def _engines(folder: Path) -> Engines:
     encoder = RandomEmbedding(FakeRepository({MODEL: manifest}))
     models, settings = Models(files, encoder), Settings(model_repository=folder)
     decoders = OnnxDecoders(folder, settings.cores)
-    segment = Segment(models, encoder, decoders)
+    cache = bootstrap.cache(settings)
+    segment = Segment(models, Embeddings(models, encoder, cache), decoders)
     automatic = Automatic(models, decoders, segment, settings.cores)
-    return Engines(bootstrap.limits(settings), encoder, models, decoders, segment, automatic)
+    extract = Extract(segment, automatic, decoders)
+    return Engines(bootstrap.limits(settings), encoder, models, decoders, cache, segment, automatic, extract)
 
 
 def _peak() -> float:
