@@ -10,9 +10,12 @@ from threadpoolctl import threadpool_limits
 from orchestrator.adapters import database
 from orchestrator.adapters.http_notifier import HttpNotifier
 from orchestrator.adapters.job_rows import SqlJobRows
+from orchestrator.adapters.layered_cache import LayeredCache
+from orchestrator.adapters.memory_cache import MemoryCache
 from orchestrator.adapters.onnx_decoder import OnnxDecoders
 from orchestrator.adapters.onnx_encoder import OnnxEncoder
 from orchestrator.adapters.picture_files import FolderPictureFiles
+from orchestrator.adapters.redis_cache import RedisCache
 from orchestrator.adapters.repository import FileModelRepository
 from orchestrator.adapters.result_files import FolderResultFiles
 from orchestrator.adapters.rq_doorbell import RqDoorbell, SilentDoorbell
@@ -23,13 +26,15 @@ from orchestrator.settings import Settings
 from orchestrator.usecases.automatic import Automatic
 from orchestrator.usecases.batches import Batches
 from orchestrator.usecases.callbacks import Callbacks
+from orchestrator.usecases.embeddings import Embeddings
+from orchestrator.usecases.extract import Extract
 from orchestrator.usecases.health import Check, Health
 from orchestrator.usecases.images import Images
 from orchestrator.usecases.jobs import Jobs
 from orchestrator.usecases.lease import Terms
 from orchestrator.usecases.models import Models
 from orchestrator.usecases.operations import Operations
-from orchestrator.usecases.ports import Decoders, Doorbell, Encoder
+from orchestrator.usecases.ports import ArrayCache, Decoders, Doorbell, Encoder
 from orchestrator.usecases.segment import Segment
 from orchestrator.usecases.submit import Bounds, Submit
 from orchestrator.usecases.upkeep import Upkeep
@@ -47,8 +52,10 @@ class Engines:
     encoder: Encoder
     models: Models
     decoders: Decoders
+    cache: ArrayCache
     segment: Segment
     automatic: Automatic
+    extract: Extract
     operations: Operations
 
 
@@ -75,6 +82,7 @@ class Services:
     models: Models
     segment: Segment
     automatic: Automatic
+    extract: Extract
     operations: Operations
     images: Images
     jobs: Jobs
@@ -93,12 +101,25 @@ def engines(settings: Settings, threads: int | None = None, priority: int = INTE
         encoder = OnnxEncoder(settings.model_repository, threads)
     models = Models(repository, encoder)
     decoders = OnnxDecoders(settings.model_repository, threads)
-    segment = Segment(models, encoder, decoders)
+    arrays = cache(settings)
+    segment = Segment(models, Embeddings(models, encoder, arrays), decoders)
     automatic = Automatic(models, decoders, segment, threads)
+    extract = Extract(segment, automatic, decoders)
     # Masks are made by small matrix products on threads of their own: threads below them only get in the way.
     threadpool_limits(1, user_api="blas")
     operations = Operations(segment, automatic)
-    return Engines(limits(settings), encoder, models, decoders, segment, automatic, operations)
+    return Engines(limits(settings), encoder, models, decoders, arrays, segment, automatic, extract, operations)
+
+
+def cache(settings: Settings) -> ArrayCache:
+    """In this process, and shared where there is a Redis."""
+    near = MemoryCache(settings.embedding_cache_mb * 2**20, settings.embedding_cache_seconds)
+    url = settings.redis_url.get_secret_value()
+    if not url or not settings.embedding_cache_shared_mb:
+        return near
+    return LayeredCache(
+        near, RedisCache(url, settings.embedding_cache_shared_mb * 2**20, settings.embedding_cache_seconds)
+    )
 
 
 def state(settings: Settings) -> State:
@@ -147,6 +168,7 @@ def services(settings: Settings) -> Services:
         models=parts.models,
         segment=parts.segment,
         automatic=parts.automatic,
+        extract=parts.extract,
         operations=parts.operations,
         images=kept.images,
         jobs=Jobs(kept.rows, kept.results, kept.images),

@@ -65,6 +65,9 @@ class Settings(BaseSettings):
     # State
     database_url: SecretStr = SecretStr("sqlite:///quarry.db")
     redis_url: SecretStr = SecretStr("")  # empty: nothing can be queued, and caches stay in the process
+    embedding_cache_mb: int = Field(256, ge=0)  # in each process
+    embedding_cache_shared_mb: int = Field(256, ge=0)  # in Redis, of all replicas together
+    embedding_cache_seconds: int = Field(3600, ge=1)  # from the last use on
     upload_dir: Path = Path("./uploads")
     results_dir: Path = Path("./results")
 

@@ -9,6 +9,8 @@ from orchestrator.usecases.models import ModelStatus
 from orchestrator.usecases.ports import StoredImage
 from orchestrator.usecases.segment import Segmentation
 
+Timings = dict[str, float | Literal["hit", "miss"]]
+
 
 class RleBody(BaseModel):
     """COCO's run-length encoding, as pycocotools reads it."""
@@ -44,7 +46,10 @@ class SegmentationBody(BaseModel):
     image: ImageBody
     model: ModelBody
     masks: list[MaskBody]
-    timings_ms: dict[str, float] = Field(examples=[{"prepare": 4.1, "encode": 61.0, "decode": 9.2, "total": 88.0}])
+    timings_ms: Timings = Field(
+        description="By stage; `cache` says whether the embedding was at hand.",
+        examples=[{"prepare": 4.1, "encode": 61.0, "decode": 9.2, "total": 88.0, "cache": "miss"}],
+    )
     request_id: str
 
 
@@ -101,7 +106,7 @@ def mask_body(mask: Mask) -> MaskBody:
 
 
 def segmentation_body(
-    answer: Segmentation, image_id: str | None, timings_ms: dict[str, float], request_id: str
+    answer: Segmentation, image_id: str | None, timings_ms: Timings, request_id: str
 ) -> SegmentationBody:
     height, width = answer.size
     return SegmentationBody(

@@ -39,9 +39,10 @@ class Images:
     def hold(self, data: bytes, owner: str) -> StoredImage:
         """Keep a job's picture: its header is looked at now, the rest by whoever does the job.
 
-        Raises what `image.inspect` raises, and `StorageFull`.
+        Raises what `image.glance` raises, and `StorageFull`.
         """
-        return self._keep(data, owner, images.inspect(data, self._limits))
+        picture = images.glance(data, self._limits)
+        return self._keep(data, owner, (picture.height, picture.width))
 
     def share(self, image_id: str, owner: str) -> StoredImage:
         """A hold of its own on a picture, for a job: it stays when `image_id` goes. Raises `NotFound`."""

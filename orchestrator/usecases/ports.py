@@ -15,6 +15,8 @@ from orchestrator.domain.job import Job, Kind, Status
 from orchestrator.domain.model import Manifest
 
 Float32 = NDArray[np.float32]
+Float16 = NDArray[np.float16]
+Array = NDArray[np.uint16] | NDArray[np.float16]
 
 Progress = Callable[[float], None]
 """Called between batches with the share done, 0 to 1. What it raises ends the work: so it is canceled."""
@@ -80,6 +82,29 @@ class Decoder(Protocol):
 class Decoders(Protocol):
     def get(self, model: Manifest) -> Decoder:
         """The decoder of that very version. Raises `ModelMissing`."""
+
+
+@dataclass(frozen=True)
+class ArrayKey:
+    """`content`: what picture it was made of; `name`: which array that is."""
+
+    content: str
+    name: str
+
+
+class ArrayCache(Protocol):
+    """Arrays made of pictures, for a while; bounded in bytes, the least recently used go first."""
+
+    def get(self, key: ArrayKey) -> Array | None: ...
+
+    def put(self, key: ArrayKey, array: Array, since: float) -> None:
+        """`since`: seconds since the epoch when it began to be made. Forgotten if its picture was since then."""
+
+    def forget(self, content: str) -> None:
+        """All that was made of a picture. Raises `Unavailable`."""
+
+    def turn(self, key: ArrayKey) -> AbstractContextManager[None]:
+        """Those who make the same array take turns. The wait is bounded: an array may be made twice, never not."""
 
 
 @dataclass(frozen=True)

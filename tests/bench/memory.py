@@ -24,6 +24,8 @@ from orchestrator.domain.image import Image
 from orchestrator.domain.model import Manifest
 from orchestrator.settings import Settings
 from orchestrator.usecases.automatic import Automatic
+from orchestrator.usecases.embeddings import Embeddings
+from orchestrator.usecases.extract import Extract
 from orchestrator.usecases.models import Models
 from orchestrator.usecases.operations import Operations
 from orchestrator.usecases.ports import Float32
@@ -80,10 +82,12 @@ def _engines(folder: Path) -> Engines:
     encoder = RandomEmbedding(FakeRepository({MODEL: manifest}))
     models, settings = Models(files, encoder), Settings(model_repository=folder)
     decoders = OnnxDecoders(folder, settings.cores)
-    segment = Segment(models, encoder, decoders)
+    cache = bootstrap.cache(settings)
+    segment = Segment(models, Embeddings(models, encoder, cache), decoders)
     automatic = Automatic(models, decoders, segment, settings.cores)
-    operations = Operations(segment, automatic)
-    return Engines(bootstrap.limits(settings), encoder, models, decoders, segment, automatic, operations)
+    extract, operations = Extract(segment, automatic, decoders), Operations(segment, automatic)
+    limits = bootstrap.limits(settings)
+    return Engines(limits, encoder, models, decoders, cache, segment, automatic, extract, operations)
 
 
 def _peak() -> float:
