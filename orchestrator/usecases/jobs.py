@@ -9,8 +9,10 @@ from pathlib import Path
 from orchestrator.domain.errors import Conflict, NotFound
 from orchestrator.domain.job import Job, Kind, Status
 from orchestrator.domain.task import Task
+from orchestrator.usecases import results
 from orchestrator.usecases.images import Images
 from orchestrator.usecases.ports import JobFilter, JobRows, ResultFiles, Tally
+from orchestrator.usecases.results import StoredResult
 
 Clock = Callable[[], datetime]
 
@@ -93,6 +95,11 @@ class Jobs:
 
     def tally(self, batch: Job) -> Tally:
         return self._rows.tally(batch.id)
+
+    def result(self, job_id: str, owner: str) -> tuple[Job, StoredResult]:
+        """Of a segmentation. Raises `NotFound`, `Conflict`."""
+        job = self.succeeded(job_id, owner)
+        return job, results.read(self._files.path(job, results.RESULT).read_bytes())
 
     def children(self, batch: Job) -> list[Job]:
         return self._rows.children(batch.id)
