@@ -65,7 +65,7 @@ class Cluster:
         """With -9, and all that belongs to it."""
         process = self.processes.pop(name)
         for child in psutil.Process(process.pid).children(recursive=True):
-            child.kill()
+            send(child)
         process.stop()
 
     def children(self, name: str, words: str = "") -> list[psutil.Process]:
