@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from threadpoolctl import threadpool_limits
 
 from orchestrator.adapters import database
+from orchestrator.adapters.job_rows import SqlJobRows
 from orchestrator.adapters.layered_cache import LayeredCache
 from orchestrator.adapters.memory_cache import MemoryCache
 from orchestrator.adapters.onnx_decoder import OnnxDecoders
@@ -12,6 +13,7 @@ from orchestrator.adapters.onnx_encoder import OnnxEncoder
 from orchestrator.adapters.picture_files import FolderPictureFiles
 from orchestrator.adapters.redis_cache import RedisCache
 from orchestrator.adapters.repository import FileModelRepository
+from orchestrator.adapters.result_files import FolderResultFiles
 from orchestrator.adapters.triton_encoder import TritonEncoder
 from orchestrator.domain.image import Limits
 from orchestrator.settings import Settings
@@ -20,6 +22,7 @@ from orchestrator.usecases.embeddings import Embeddings
 from orchestrator.usecases.extract import Extract
 from orchestrator.usecases.health import Check, Health
 from orchestrator.usecases.images import Images
+from orchestrator.usecases.jobs import Jobs
 from orchestrator.usecases.models import Models
 from orchestrator.usecases.ports import ArrayCache, Decoders, Encoder
 from orchestrator.usecases.segment import Segment
@@ -50,6 +53,7 @@ class Services:
     automatic: Automatic
     extract: Extract
     images: Images
+    jobs: Jobs
     health: Health
 
 
@@ -87,12 +91,14 @@ def services(settings: Settings) -> Services:
     parts = engines(settings)
     engine = database.connect(settings.database_url.get_secret_value())
     database.migrate(engine)
-    files = FolderPictureFiles(settings.upload_dir)
+    files, results = FolderPictureFiles(settings.upload_dir), FolderResultFiles(settings.results_dir)
+    images = Images(database.SqlImageRows(engine), files, parts.limits, forget=parts.cache.forget)
     checks: dict[str, Check] = {
         "encoder": parts.encoder.check,
         "model": lambda: parts.models.check(settings.default_model),
         "database": lambda: database.check(engine),
         "uploads": files.check,
+        "results": results.check,
     }
     return Services(
         settings=settings,
@@ -101,7 +107,8 @@ def services(settings: Settings) -> Services:
         segment=parts.segment,
         automatic=parts.automatic,
         extract=parts.extract,
-        images=Images(database.SqlImageRows(engine), files, parts.limits),
+        images=images,
+        jobs=Jobs(SqlJobRows(engine), results, images),
         health=Health(checks),
     )
 

@@ -9,7 +9,11 @@ QuarryError
 ├── ModelMissing              a known model that the repository does not hold (yet)
 ├── Unavailable               a part is away or still loading: try again
 │   ├── ModelNotLoaded        the encoder does not have the model at hand
-│   └── Overloaded            too much at once: try again
+│   ├── Overloaded            too much at once: try again
+│   └── QueueFull             more jobs are waiting than may
+├── Conflict                  not in this state: a result before its time, a key that means something else
+├── InvalidCallback           an address that results are not told to
+├── InvalidBatch              no pictures, too many, or an archive that is none
 ├── DeadlineExceeded          it took longer than it may
 └── StorageFull               the disk has no room
 """
@@ -60,6 +64,22 @@ class ModelNotLoaded(Unavailable):
 
 
 class Overloaded(Unavailable):
+    pass
+
+
+class QueueFull(Unavailable):
+    pass
+
+
+class Conflict(QuarryError):
+    pass
+
+
+class InvalidCallback(QuarryError):
+    pass
+
+
+class InvalidBatch(QuarryError):
     pass
 
 
