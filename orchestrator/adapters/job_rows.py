@@ -88,7 +88,7 @@ class SqlJobRows:
         with writing(self._engine, lock="queue") as session:
             if twin := self._twin(session, first):
                 return _job(twin)
-            if most is not None and session.exec(_count(_peers(first))).one() >= most:
+            if most is not None and session.exec(_count(_peers(batches=first.kind is Kind.batch))).one() >= most:
                 raise QueueFull("More jobs are waiting than may; try again later.", retry_after=10)
             session.add_all([JobRow(**vars(job)) for job in jobs])
         return None
@@ -178,7 +178,11 @@ class SqlJobRows:
     def cancel_children(self, parent_id: str, changes: Mapping[str, Any]) -> int:
         return self._set({"status": Status.canceled, **changes}, col(JobRow.parent_id) == parent_id, _ACTIVE)
 
-    def admit(self, batch: Job, at_once: int) -> int:
+    def waiting(self, *, batches: bool) -> int:
+        with translated(), Session(self._engine) as session:
+            return session.exec(_count(_peers(batches=batches))).one()
+
+    def admit(self, batch: Job, at_once: int, expires_at: datetime) -> int:
         with writing(self._engine, lock=f"batch {batch.id}") as session:
             mine = col(JobRow.parent_id) == batch.id
             inside = session.exec(_count(mine, _ACTIVE, _ADMITTED)).one()
@@ -189,7 +193,7 @@ class SqlJobRows:
                 .limit(max(0, at_once - inside))
             )
             chosen = session.exec(waiting).all()
-            session.exec(update(JobRow).where(col(JobRow.id).in_(chosen)).values(admitted=True))
+            session.exec(update(JobRow).where(col(JobRow.id).in_(chosen)).values(admitted=True, expires_at=expires_at))
         return len(chosen)
 
     def due(self, now: datetime) -> int:
@@ -257,10 +261,10 @@ def _count(*conditions: Condition) -> SelectOfScalar[int]:
     return select(func.count()).select_from(JobRow).where(*conditions)
 
 
-def _peers(job: Job) -> Condition:
+def _peers(*, batches: bool) -> Condition:
     """What counts for the bound of the queue: batches among themselves, single jobs among themselves."""
     alone = col(JobRow.parent_id).is_(None)
-    if job.kind is Kind.batch:
+    if batches:
         return (col(JobRow.kind) == Kind.batch) & _ACTIVE & alone
     return (col(JobRow.kind) != Kind.batch) & _WAITING & alone
 

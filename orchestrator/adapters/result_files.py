@@ -18,6 +18,9 @@ from orchestrator.domain.errors import NotFound, StorageFull, Unavailable
 from orchestrator.domain.job import Job, Kind
 
 SEGMENTATIONS, OBJECTS, ATTEMPTS = "segmentations", "objects", ".attempts"
+_FIRST_GONE = 10**9
+"""Above all numbers of attempts."""
+
 _PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 
 
@@ -52,11 +55,15 @@ class FolderResultFiles:
             for kind in (SEGMENTATIONS, OBJECTS):
                 _remove(self._root / kind / job_id, self._root / ATTEMPTS)
 
-    def drafts(self) -> list[tuple[str, int]]:
+    def drafts(self) -> list[tuple[str, int, datetime]]:
+        found = []
         with _translated(), suppress(FileNotFoundError):
-            names = [path.name.rpartition("-") for path in (self._root / ATTEMPTS).iterdir()]
-            return [(job_id, int(attempt)) for job_id, _, attempt in names if attempt.isdigit()]
-        return []
+            for path in (self._root / ATTEMPTS).iterdir():
+                job_id, _, attempt = path.name.rpartition("-")
+                if attempt.isdigit():
+                    with suppress(FileNotFoundError):
+                        found.append((job_id, int(attempt), _changed(path)))
+        return found
 
     def discard(self, job_id: str, attempt: int) -> None:
         shutil.rmtree(self._root / ATTEMPTS / f"{job_id}-{attempt}", ignore_errors=True)
@@ -67,7 +74,7 @@ class FolderResultFiles:
             with _translated(), suppress(FileNotFoundError):
                 for path in (self._root / kind).iterdir():
                     with suppress(FileNotFoundError):
-                        found.append((path.name, datetime.fromtimestamp(path.stat().st_mtime, UTC)))
+                        found.append((path.name, _changed(path)))
         return found
 
     def check(self) -> None:
@@ -111,11 +118,15 @@ class FolderDraft:
 
 
 def _remove(folder: Path, aside: Path) -> None:
-    """Out of sight at once, then bit by bit."""
+    """Out of sight at once, then bit by bit; what is left of it is swept like the draft of an attempt that is over."""
     with suppress(FileNotFoundError):
         aside.mkdir(parents=True, exist_ok=True, mode=0o700)
-        gone = folder.rename(aside / f"{folder.name}-0-{secrets.token_hex(4)}.old")
+        gone = folder.rename(aside / f"{folder.name}-{_FIRST_GONE + secrets.randbelow(10**9)}")
         shutil.rmtree(gone, ignore_errors=True)
+
+
+def _changed(path: Path) -> datetime:
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC)
 
 
 def _sync(path: Path) -> None:

@@ -18,9 +18,17 @@ QuarryError
 └── StorageFull               the disk has no room
 """
 
+import re
+from typing import ClassVar
+
 
 class QuarryError(Exception):
-    """`detail` is one sentence for the person who called: what is wrong and what to do."""
+    """`detail` is one sentence for the person who called: what is wrong and what to do; `code` is for programs."""
+
+    code: ClassVar[str]
+
+    def __init_subclass__(cls, code: str = "") -> None:
+        cls.code = code or re.sub(r"(?<!^)([A-Z])", r"_\1", cls.__name__).lower()
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
@@ -35,7 +43,7 @@ class UnsupportedPicture(QuarryError):
     pass
 
 
-class PictureTooLarge(QuarryError):
+class PictureTooLarge(QuarryError, code="too_large"):
     pass
 
 
@@ -59,7 +67,7 @@ class Unavailable(QuarryError):
         self.retry_after = retry_after
 
 
-class ModelNotLoaded(Unavailable):
+class ModelNotLoaded(Unavailable, code="unavailable"):
     pass
 
 

@@ -215,7 +215,10 @@ class JobRows(Protocol):
 
     def cancel_children(self, parent_id: str, changes: Mapping[str, Any]) -> int: ...
 
-    def admit(self, batch: Job, at_once: int) -> int:
+    def waiting(self, *, batches: bool) -> int:
+        """How many count for the bound of `add`: active batches, or single jobs that are queued."""
+
+    def admit(self, batch: Job, at_once: int, expires_at: datetime) -> int:
         """Let waiting children into the queue, `at_once` active ones at the most; how many were let in."""
 
     def due(self, now: datetime) -> int:
@@ -279,8 +282,8 @@ class ResultFiles(Protocol):
 
     def remove(self, job: Job) -> None: ...
 
-    def drafts(self) -> list[tuple[str, int]]:
-        """Job id and attempt of every draft."""
+    def drafts(self) -> list[tuple[str, int, datetime]]:
+        """Job id and attempt of every draft, and when it was last added to."""
 
     def discard(self, job_id: str, attempt: int) -> None: ...
 
@@ -289,3 +292,29 @@ class ResultFiles(Protocol):
 
     def remove_id(self, job_id: str) -> None:
         """Whatever is in place for that id."""
+
+
+class Doorbell(Protocol):
+    """Wakes workers. It is no more than that: what there is to do stands in the rows."""
+
+    def ring(self, times: int = 1) -> None:
+        """One worker each. Raises `Unavailable`."""
+
+    def unanswered(self) -> int:
+        """Rings that no worker has taken yet. Raises `Unavailable`."""
+
+    def must_exist(self) -> None:
+        """Raises `Unavailable` where there is no bell at all; one that is away for a while is no reason."""
+
+    def check(self) -> None:
+        """Raises `Unavailable` while nobody can be woken."""
+
+
+class Notifier(Protocol):
+    """Tells an address of the caller's that a job has ended."""
+
+    def check(self, url: str) -> None:
+        """Raises `InvalidCallback` for an address that nothing is ever sent to."""
+
+    def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> None:
+        """Raises `InvalidCallback`, and `Unavailable` unless the answer is a success."""

@@ -107,6 +107,7 @@ def test_the_bound_counts_what_waits_and_batches_apart(rows: JobRows) -> None:
         rows.add([job()], 2)
     with pytest.raises(QueueFull):
         rows.add([job(kind=Kind.batch)], 1)
+    assert (rows.waiting(batches=False), rows.waiting(batches=True)) == (2, 1)
     rows.claim("w1", NOON, SOON)
     rows.add([job()], 2)
 
@@ -136,16 +137,16 @@ def test_a_batch_lets_in_as_many_children_as_it_may(rows: JobRows) -> None:
     batch = job(kind=Kind.batch, status=Status.running)
     children = [job(parent_id=batch.id, position=place, admitted=False) for place in range(5)]
     rows.add([batch, *children], None)
-    assert rows.admit(batch, 2) == 2
-    assert rows.admit(batch, 2) == 0
+    assert rows.admit(batch, 2, SOON) == 2
+    assert rows.admit(batch, 2, SOON) == 0
     claimed = rows.claim("w1", NOON, SOON)
     assert claimed is not None
     assert claimed.position == 0
-    assert rows.admit(batch, 2) == 0
+    assert rows.admit(batch, 2, SOON) == 0
     rows.renew(claimed, 50.0, SOON)
     assert rows.tally(batch.id).progress == pytest.approx(10)
     rows.move(claimed, Status.failed, {})
-    assert rows.admit(batch, 2) == 1
+    assert rows.admit(batch, 2, SOON) == 1
     tally = rows.tally(batch.id)
     assert tally.counts == {Status.failed: 1, Status.queued: 4}
     assert tally.progress == pytest.approx(20)

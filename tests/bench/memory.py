@@ -27,6 +27,7 @@ from orchestrator.usecases.automatic import Automatic
 from orchestrator.usecases.embeddings import Embeddings
 from orchestrator.usecases.extract import Extract
 from orchestrator.usecases.models import Models
+from orchestrator.usecases.operations import Operations
 from orchestrator.usecases.ports import Float32
 from orchestrator.usecases.segment import Segment
 from orchestrator.usecases.stopwatch import Stopwatch
@@ -84,8 +85,9 @@ def _engines(folder: Path) -> Engines:
     cache = bootstrap.cache(settings)
     segment = Segment(models, Embeddings(models, encoder, cache), decoders)
     automatic = Automatic(models, decoders, segment, settings.cores)
-    extract = Extract(segment, automatic, decoders)
-    return Engines(bootstrap.limits(settings), encoder, models, decoders, cache, segment, automatic, extract)
+    extract, operations = Extract(segment, automatic, decoders), Operations(segment, automatic)
+    limits = bootstrap.limits(settings)
+    return Engines(limits, encoder, models, decoders, cache, segment, automatic, extract, operations)
 
 
 def _peak() -> float:
