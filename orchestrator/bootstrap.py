@@ -107,7 +107,7 @@ def engines(settings: Settings, threads: int | None = None, priority: int = INTE
     extract = Extract(segment, automatic, decoders)
     # Masks are made by small matrix products on threads of their own: threads below them only get in the way.
     threadpool_limits(1, user_api="blas")
-    operations = Operations(segment, automatic)
+    operations = Operations(segment, automatic, extract)
     return Engines(limits(settings), encoder, models, decoders, arrays, segment, automatic, extract, operations)
 
 
