@@ -107,7 +107,7 @@ def engines(settings: Settings, threads: int | None = None, priority: int = INTE
     extract = Extract(segment, automatic, decoders)
     # Masks are made by small matrix products on threads of their own: threads below them only get in the way.
     threadpool_limits(1, user_api="blas")
-    operations = Operations(segment, automatic)
+    operations = Operations(segment, automatic, extract)
     return Engines(limits(settings), encoder, models, decoders, arrays, segment, automatic, extract, operations)
 
 
@@ -122,8 +122,8 @@ def cache(settings: Settings) -> ArrayCache:
     )
 
 
-def state(settings: Settings) -> State:
-    """Nothing is opened yet."""
+def state(settings: Settings, arrays: ArrayCache) -> State:
+    """Nothing is opened yet. `arrays`: where this process keeps what was made of pictures."""
     engine = database.connect(settings.database_url.get_secret_value())
     rows = SqlJobRows(engine)
     pictures = FolderPictureFiles(settings.upload_dir)
@@ -135,7 +135,7 @@ def state(settings: Settings) -> State:
         rows=rows,
         pictures=pictures,
         results=FolderResultFiles(settings.results_dir),
-        images=Images(database.SqlImageRows(engine), pictures, limits(settings)),
+        images=Images(database.SqlImageRows(engine), pictures, limits(settings), forget=arrays.forget),
         doorbell=doorbell,
         batches=Batches(rows, doorbell, _life(settings)),
         callbacks=Callbacks(rows, HttpNotifier(settings.callback_allow), settings.callback_secret.get_secret_value()),
@@ -144,7 +144,8 @@ def state(settings: Settings) -> State:
 
 def services(settings: Settings) -> Services:
     """Brings the database's schema up to date first."""
-    parts, kept = engines(settings), state(settings)
+    parts = engines(settings)
+    kept = state(settings, parts.cache)
     database.migrate(kept.engine)
     checks: dict[str, Check] = {
         "encoder": parts.encoder.check,
@@ -179,7 +180,8 @@ def services(settings: Settings) -> Services:
 
 def work(settings: Settings) -> Work:
     """What a worker process does; its default model is loaded if that is possible now."""
-    parts, kept = engines(settings, settings.worker_threads, BATCH), state(settings)
+    parts = engines(settings, settings.worker_threads, BATCH)
+    kept = state(settings, parts.cache)
     with suppress(QuarryError):
         parts.decoders.get(parts.models.require(settings.default_model))
     rules = Rules(Terms(soft_limit=settings.job_soft_time_limit), settings.job_max_retries, parts.limits)
@@ -188,7 +190,7 @@ def work(settings: Settings) -> Work:
 
 def upkeep(settings: Settings) -> tuple[Upkeep, Callbacks]:
     """What the workers' supervisor does beside them. Brings the database's schema up to date first."""
-    kept = state(settings)
+    kept = state(settings, cache(settings))
     database.migrate(kept.engine)
     limit = timedelta(seconds=settings.job_time_limit)
     return Upkeep(kept.rows, kept.results, kept.doorbell, kept.batches, limit), kept.callbacks

@@ -5,13 +5,14 @@ picture of some size: each form below says so, and turns them into what the use 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from numpy import bool_
 from numpy.typing import NDArray
 
 from orchestrator.domain import grid, prompts, rle
+from orchestrator.domain.cutout import CutoutOptions
 from orchestrator.domain.errors import InvalidPrompt
 from orchestrator.domain.geometry import Size
 from orchestrator.domain.grid import Options
@@ -37,7 +38,7 @@ class Task:
     @staticmethod
     def from_json(given: Mapping[str, Any]) -> "Task":
         """Of what `as_json` gave; whatever else stands there is left out."""
-        known = {field.name: given[field.name] for field in fields(Task) if field.name in given}
+        known = {one.name: given[one.name] for one in fields(Task) if one.name in given}
         return Task(**(known | {"operation": Kind(given["operation"])}))
 
     def check(self, size: Size) -> None:
@@ -46,6 +47,8 @@ class Task:
             BoxFields(**self.fields).prompts(size)
         elif self.operation is Kind.auto:
             AutoFields(**self.fields).options(size)
+        elif self.operation is Kind.extract:
+            ExtractFields(**self.fields).check(size)
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ class AutoFields:
 
     def options(self, size: Size) -> Options:
         """Raises `InvalidPrompt`, also for more points than anybody can wait for."""
-        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        given = {one.name: getattr(self, one.name) for one in fields(self)}
         grids, own = self.point_grids, self.points
         if self.points_per_side is None and grids is None:
             given["points_per_side"] = _AUTO.points_per_side
@@ -94,6 +97,40 @@ class AutoFields:
         options = Options(**given)
         options.must_be_few_enough(grid.crop_layers(size, options.crop_n_layers, options.crop_overlap_ratio))
         return options
+
+
+@dataclass(frozen=True)
+class ExtractFields:
+    """Prompts as for one object (`points`, `labels`, `box`) or for many (`boxes`); without any, all that a grid finds.
+
+    `automatic`: fields of `AutoFields`, for the grid; `cutout`: those of `CutoutOptions`.
+    """
+
+    points: Sequence[Sequence[float]] = ()
+    labels: Sequence[int] | None = None
+    box: Sequence[float] | None = None
+    boxes: Sequence[Sequence[float]] = ()
+    automatic: Mapping[str, Any] = field(default_factory=dict)
+    cutout: Mapping[str, Any] = field(default_factory=dict)
+
+    def asked(self, size: Size) -> Prompts | Options:
+        """Raises `InvalidPrompt`."""
+        if self.boxes and (self.points or self.box is not None):
+            raise InvalidPrompt("Give boxes, for an object each, or points with at most one box, for one object.")
+        if self.boxes:
+            return prompts.from_boxes(self.boxes, size)
+        if self.points or self.box is not None:
+            return prompts.from_points(self.points, self.labels, self.box, size)
+        return AutoFields(**self.automatic).options(size)
+
+    def how(self) -> CutoutOptions:
+        """Raises `InvalidPrompt`."""
+        return CutoutOptions(**self.cutout)
+
+    def check(self, size: Size) -> None:
+        """Raises `InvalidPrompt`."""
+        self.asked(size)
+        self.how()
 
 
 def _region(given: Sequence[float] | Mapping[str, Any], size: Size) -> NDArray[bool_]:

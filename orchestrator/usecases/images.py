@@ -1,6 +1,5 @@
 """Pictures that are uploaded once and prompted many times."""
 
-import hashlib
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,7 +9,7 @@ from datetime import UTC, datetime
 from orchestrator.domain import image as images
 from orchestrator.domain.errors import NotFound
 from orchestrator.domain.geometry import Size
-from orchestrator.domain.image import Limits
+from orchestrator.domain.image import Image, Limits
 from orchestrator.usecases.ports import ImageRows, PictureFiles, StoredImage
 
 Clock = Callable[[], datetime]
@@ -25,11 +24,14 @@ class Images:
         files: PictureFiles,
         limits: Limits,
         clock: Clock = lambda: datetime.now(UTC),
+        forget: Callable[[str], None] = lambda _: None,
     ) -> None:
+        """`forget`: drops what was made of a content; called when its last row is gone."""
         self._rows = rows
         self._files = files
         self._limits = limits
         self._clock = clock
+        self._forget = forget
 
     def add(self, data: bytes, owner: str) -> StoredImage:
         """Check that it is a picture, and keep it. Raises what `image.decode` raises, and `StorageFull`."""
@@ -41,8 +43,8 @@ class Images:
 
         Raises what `image.glance` raises, and `StorageFull`.
         """
-        picture = images.glance(data, self._limits)
-        return self._keep(data, owner, (picture.height, picture.width))
+        seen = images.glance(data, self._limits)
+        return self._keep(data, owner, (seen.height, seen.width))
 
     def share(self, image_id: str, owner: str) -> StoredImage:
         """A hold of its own on a picture, for a job: it stays when `image_id` goes. Raises `NotFound`."""
@@ -61,7 +63,7 @@ class Images:
                 self.remove(image_id, owner)
 
     def _keep(self, data: bytes, owner: str, size: Size) -> StoredImage:
-        content = hashlib.sha256(data).hexdigest()
+        content = images.digest(data)
         now = self._clock()
         with self._rows.exclusive(content) as rows:
             twin = rows.any()
@@ -91,12 +93,23 @@ class Images:
         """The bytes as they were uploaded. Raises `NotFound`."""
         return self._files.read(self.get(image_id, owner).path)
 
+    def open(self, image_id: str, owner: str) -> Image:
+        """Its file is read and decoded when somebody needs its pixels. Raises `NotFound`."""
+        stored = self.get(image_id, owner)
+
+        def load() -> Image:
+            return images.decode(self._files.read(stored.path), self._limits)
+
+        return Image.later((stored.height, stored.width), stored.content, load)
+
     def remove(self, image_id: str, owner: str) -> None:
-        """Raises `NotFound`."""
+        """Raises `NotFound`, and `Unavailable` if it is gone but a cache that may know it does not answer."""
         stored = self.get(image_id, owner)
         with self._rows.exclusive(stored.content) as rows:
             rows.remove(image_id)
         # A transaction of its own: the file goes only when the row is gone for good, and nobody has added it again.
         with self._rows.exclusive(stored.content) as rows:
-            if rows.any() is None:
-                self._files.remove(stored.path)
+            if rows.any() is not None:
+                return
+            self._files.remove(stored.path)
+        self._forget(stored.content)

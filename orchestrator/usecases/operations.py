@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from orchestrator.domain.errors import InvalidPrompt
 from orchestrator.domain.image import Image
 from orchestrator.domain.job import Kind
-from orchestrator.domain.task import AutoFields, BoxFields, Task
-from orchestrator.usecases import results
+from orchestrator.domain.task import AutoFields, BoxFields, ExtractFields, Task
+from orchestrator.usecases import objects, results
 from orchestrator.usecases.automatic import Automatic
+from orchestrator.usecases.extract import Extract, Extraction
 from orchestrator.usecases.ports import Progress
 from orchestrator.usecases.segment import Segment, Segmentation
 from orchestrator.usecases.stopwatch import Stopwatch
@@ -23,9 +24,10 @@ class Outcome:
 
 
 class Operations:
-    def __init__(self, segment: Segment, automatic: Automatic) -> None:
+    def __init__(self, segment: Segment, automatic: Automatic, extract: Extract) -> None:
         self._segment = segment
         self._automatic = automatic
+        self._extract = extract
 
     def segment(self, task: Task, image: Image, watch: Stopwatch, progress: Progress) -> Segmentation:
         """`box` and `auto`. Raises what those use cases raise, and whatever `progress` raises."""
@@ -38,7 +40,16 @@ class Operations:
             return self._automatic.generate(image, options, task.model, watch, progress)
         raise InvalidPrompt(f"The operation {task.operation} makes no masks.")
 
+    def extract(self, task: Task, image: Image, watch: Stopwatch, progress: Progress) -> Extraction:
+        """`extract`. Raises what that use case raises, and whatever `progress` raises."""
+        asked = ExtractFields(**task.fields)
+        prompts = asked.asked((image.height, image.width))
+        return self._extract.extract(image, prompts, asked.how(), task.model, watch, progress)
+
     def perform(self, task: Task, image: Image, watch: Stopwatch, progress: Progress) -> Outcome:
         """The same, to be kept."""
+        if task.operation is Kind.extract:
+            extraction = self.extract(task, image, watch, progress)
+            return Outcome(objects.files(extraction, watch), {"objects": len(extraction.objects)})
         answer = self.segment(task, image, watch, progress)
         return Outcome(results.files(answer, image, watch), {"masks": len(answer.masks)})

@@ -44,12 +44,13 @@ def read(data: bytes) -> StoredResult:
     """Of `result.json`."""
     content = json.loads(data)
     height, width = content["size"]
-    found = tuple(_mask(mask) for mask in content["masks"])
+    found = tuple(mask_of(mask) for mask in content["masks"])
     answer = Segmentation((height, width), Manifest(**content["model"]), found)
     return StoredResult(answer, content["timings_ms"])
 
 
-def _mask(given: dict[str, Any]) -> Mask:
+def mask_of(given: dict[str, Any]) -> Mask:
+    """A mask's record as JSON has it."""
     height, width = given["segmentation"]["size"]
     tuples = {
         "segmentation": Rle((height, width), given["segmentation"]["counts"]),

@@ -85,7 +85,8 @@ def _engines(folder: Path) -> Engines:
     cache = bootstrap.cache(settings)
     segment = Segment(models, Embeddings(models, encoder, cache), decoders)
     automatic = Automatic(models, decoders, segment, settings.cores)
-    extract, operations = Extract(segment, automatic, decoders), Operations(segment, automatic)
+    extract = Extract(segment, automatic, decoders)
+    operations = Operations(segment, automatic, extract)
     limits = bootstrap.limits(settings)
     return Engines(limits, encoder, models, decoders, cache, segment, automatic, extract, operations)
 
