@@ -66,8 +66,31 @@ class Settings(BaseSettings):
     # State
     database_url: SecretStr = SecretStr("sqlite:///quarry.db")
     redis_url: SecretStr = SecretStr("")  # empty: nothing can be queued, and caches stay in the process
+    embedding_cache_mb: int = Field(256, ge=0)  # in each process
+    embedding_cache_shared_mb: int = Field(256, ge=0)  # in Redis, of all replicas together
+    embedding_cache_seconds: int = Field(3600, ge=1)  # from the last use on
     upload_dir: Path = Path("./uploads")
     results_dir: Path = Path("./results")
+
+    # Jobs
+    job_workers: int = Field(1, ge=1)  # processes below `python -m orchestrator.worker`
+    job_threads: int = Field(0, ge=0)  # of each of them; 0: an equal share of the cores
+    job_time_limit: float = Field(600.0, gt=0)  # seconds of an attempt, then its process is killed
+    job_soft_time_limit: float = Field(540.0, gt=0)  # seconds of an attempt, then it is asked to stop
+    job_max_retries: int = Field(5, ge=0)
+    job_timeout_minutes: float = Field(30.0, gt=0)  # of a job's whole life
+    job_queue_max: int = Field(1000, ge=1)
+    batch_max_active: int = Field(50, ge=1)
+    batch_max_files: int = Field(500, ge=1, le=1000)
+    batch_max_size_mb: int = Field(1024, ge=1)
+    batch_concurrency: int = Field(4, ge=1)
+    callback_secret: SecretStr = SecretStr("")  # empty: no callbacks
+    callback_allow: list[str] = []
+
+    @property
+    def worker_threads(self) -> int:
+        """Of one worker process."""
+        return self.job_threads or max(1, self.cores * self.workers // self.job_workers)
 
     @cached_property
     def cores(self) -> int:

@@ -1,14 +1,19 @@
 """Real parts, started once for all tests that need them."""
 
 import os
+import secrets
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import LiteralString
 
 import httpx2
+import psutil
+import psycopg
 import pytest
+from psycopg import sql
 from segment_anything.modeling import Sam
 
 from export import checkpoint
@@ -17,6 +22,8 @@ from orchestrator.bootstrap import Services
 from orchestrator.local.network import free_ports
 from orchestrator.local.triton import TritonAddresses
 from orchestrator.settings import Settings
+from tests.local.postgres import running_postgres
+from tests.local.processes import Family
 from tests.local.servers import running_triton
 
 REPOSITORY = Path(__file__).parent.parent / "model_repository"
@@ -38,6 +45,41 @@ def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonAddresses
 
 
 @pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The URL of a real PostgreSQL, one for all tests."""
+    with running_postgres() as url:
+        yield url
+
+
+@pytest.fixture
+def empty_database(postgres: str, tmp_path: Path) -> Iterator[Callable[[str], str]]:
+    """Makes an empty database of a kind, and answers its URL."""
+    names: list[str] = []
+
+    def make(kind: str) -> str:
+        if kind == "sqlite":
+            return f"sqlite:///{tmp_path}/quarry.db"
+        names.append(f"test_{secrets.token_hex(4)}")
+        _in_postgres(postgres, "CREATE DATABASE {}", names[-1])
+        return postgres.replace("/postgres?", f"/{names[-1]}?")
+
+    yield make
+    for name in names:
+        _in_postgres(postgres, "DROP DATABASE {} WITH (FORCE)", name)
+
+
+def _in_postgres(server: str, statement: LiteralString, name: str) -> None:
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(sql.SQL(statement).format(sql.Identifier(name)))
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest, empty_database: Callable[[str], str]) -> str:
+    """An empty database, on each of the two."""
+    return empty_database(request.param)
+
+
+@pytest.fixture(scope="session")
 def sam() -> Sam:
     """The official model with tiny's weights."""
     return checkpoint.load("tiny")
@@ -50,6 +92,7 @@ def settings(tmp_path: Path, triton: TritonAddresses) -> Settings:
         model_repository=REPOSITORY,
         database_url=f"sqlite:///{tmp_path}/quarry.db",
         upload_dir=tmp_path / "uploads",
+        results_dir=tmp_path / "results",
     )
 
 
@@ -64,6 +107,13 @@ def plain_environment(tmp_path: Path) -> dict[str, str]:
     names = {name.upper() for name in Settings.model_fields}
     kept = {name: value for name, value in os.environ.items() if name not in names}
     return kept | {"MODEL_REPOSITORY": str(REPOSITORY), "XDG_DATA_HOME": str(tmp_path)}
+
+
+@pytest.fixture
+def family() -> Family:
+    """Lists the processes below this one that the test started."""
+    before = psutil.Process().children(recursive=True)
+    return lambda: [child for child in psutil.Process().children(recursive=True) if child not in before]
 
 
 Start = Callable[..., str]
@@ -85,6 +135,7 @@ def start_api(triton: TritonAddresses, tmp_path_factory: pytest.TempPathFactory)
             "MODEL_REPOSITORY": str(REPOSITORY),
             "DATABASE_URL": f"sqlite:///{folder}/quarry.db",
             "UPLOAD_DIR": str(folder / "uploads"),
+            "RESULTS_DIR": str(folder / "results"),
         }
         command = [sys.executable, "-m", "orchestrator.api"]
         processes.append(subprocess.Popen(command, env=environment | settings, cwd=Path(__file__).parents[1]))

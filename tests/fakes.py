@@ -1,5 +1,6 @@
 """Stand-ins for ports. Each passes the same contract tests as the adapter that it stands for."""
 
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from orchestrator.domain.errors import ModelMissing, ModelNotLoaded, NotFound, Unavailable
 from orchestrator.domain.geometry import ModelInput
 from orchestrator.domain.model import Manifest
-from orchestrator.usecases.ports import Float32, StoredImage
+from orchestrator.usecases.ports import Array, ArrayKey, Float32, StoredImage
 
 MANIFEST = Manifest(
     variant="tiny",
@@ -128,16 +129,38 @@ class FakeFiles:
 
 
 @dataclass
+class FakeCache:
+    arrays: dict[ArrayKey, Array] = field(default_factory=dict)
+    forgotten: dict[str, float] = field(default_factory=dict)
+
+    def get(self, key: ArrayKey) -> Array | None:
+        return self.arrays.get(key)
+
+    def put(self, key: ArrayKey, array: Array, since: float) -> None:
+        if self.forgotten.get(key.content, 0) < since:
+            self.arrays[key] = array
+
+    def forget(self, content: str) -> None:
+        self.forgotten[content] = time.time()
+        self.arrays = {key: array for key, array in self.arrays.items() if key.content != content}
+
+    @contextmanager
+    def turn(self, key: ArrayKey) -> Iterator[None]:
+        assert key.content
+        yield
+
+
+@dataclass
 class FakeScores:
     iou: Float32
     value: float
     side: int
 
     def masks(self, keep: NDArray[np.bool_]) -> Float32:
-        # Which mask it is shows in its height.
+        # Which candidate it is shows in its height.
         logits = np.full((int(keep.sum()), self.side, self.side), -5.0, np.float32)
-        for mask, (row, column) in zip(logits, np.argwhere(keep), strict=True):
-            mask[: self.side // 2 - (row + column) % 3] = self.value
+        for mask, (_, column) in zip(logits, np.argwhere(keep), strict=True):
+            mask[: self.side // 2 - column % 3] = self.value
         return logits
 
 

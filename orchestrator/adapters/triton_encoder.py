@@ -30,11 +30,15 @@ _CHANNEL = [
 
 
 class TritonEncoder:
-    """One client for all threads of the process; to be made after any fork. `timeout`: seconds of one encoding."""
+    """One client for all threads of the process; to be made after any fork.
 
-    def __init__(self, address: str, timeout: float) -> None:
+    `timeout`: seconds of one encoding; `priority`: in Triton's queue, 1 goes before 2, 0 leaves it to the model.
+    """
+
+    def __init__(self, address: str, timeout: float, priority: int = 0) -> None:
         self._address = address
         self._timeout = timeout
+        self._priority = priority
         self._client = triton.InferenceServerClient(address, channel_args=_CHANNEL)
 
     def encode(self, model: Manifest, picture: ModelInput) -> Float32:
@@ -49,6 +53,7 @@ class TritonEncoder:
                 outputs=[triton.InferRequestedOutput("embedding")],
                 client_timeout=self._timeout,
                 timeout=int(self._timeout * 1e6),
+                priority=self._priority,
             )
         embedding = result.as_numpy("embedding")
         if embedding is None or embedding.shape != (1, *model.embedding_shape):

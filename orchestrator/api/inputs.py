@@ -1,24 +1,21 @@
 """What a request brings: the picture, the model, the caller, and lists as JSON in a form's field."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
-import numpy as np
 from fastapi import Depends, File, Form, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
-from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from orchestrator.bootstrap import Services
-from orchestrator.domain import grid, prompts, rle
 from orchestrator.domain import image as images
 from orchestrator.domain.errors import InvalidPicture, InvalidPrompt
-from orchestrator.domain.geometry import Size
-from orchestrator.domain.grid import Options
 from orchestrator.domain.image import Image
-from orchestrator.domain.rle import Rle
-from orchestrator.usecases.stopwatch import Deadline, Stopwatch
+from orchestrator.domain.task import AutoFields, BoxFields
+from orchestrator.usecases.stopwatch import Deadline, StoppedWatch, Stopwatch
 
 OWNER = "anonymous"
 """Whose images they are while the service asks nobody for a key."""
@@ -44,6 +41,11 @@ class Picture:
     id: str | None
     watch: Stopwatch
     deadline: Deadline
+
+    @staticmethod
+    def of_job(image: Image, image_id: str | None, timings_ms: Mapping[str, Any]) -> "Picture":
+        """Of a result that was made before, in `timings_ms`."""
+        return Picture(image, image_id, StoppedWatch(timings_ms), Deadline(math.inf, 0.0))
 
 
 def picture(request: Request, services: Wired, image: Upload = None, image_id: ImageId = None) -> Picture:
@@ -86,11 +88,11 @@ BoxesText = Annotated[
     ),
 ]
 Parsed = TypeVar("Parsed")
-_ROWS = TypeAdapter(list[list[float]])
+_ROWS: TypeAdapter[list[list[float]]] = TypeAdapter(list[list[float]])
 _NUMBERS = TypeAdapter(list[float])
 _LABELS = TypeAdapter(list[int])
 _GRIDS = TypeAdapter(list[list[list[float]]])
-_AUTO = Options()
+_AUTO = AutoFields()
 
 
 class RleField(TypedDict):
@@ -113,21 +115,21 @@ class PointPrompt:
 def point_prompt(points: PointsText = None, labels: LabelsText = None, box: BoxText = None) -> PointPrompt:
     """Raises `RequestValidationError`."""
     return PointPrompt(
-        _parse(_ROWS, points, "points") or [],
-        _parse(_LABELS, labels, "labels"),
-        _parse(_NUMBERS, box, "box"),
+        parse(_ROWS, points, "points") or [],
+        parse(_LABELS, labels, "labels"),
+        parse(_NUMBERS, box, "box"),
     )
 
 
-def box_list(boxes: BoxesText = None, box: BoxText = None) -> list[list[float]]:
+async def box_fields(boxes: BoxesText = None, box: BoxText = None) -> BoxFields:
     """Raises `RequestValidationError`, and `InvalidPrompt` for a `box`, which would else be the whole picture."""
     if box is not None:
         raise InvalidPrompt("This route takes a list of boxes: boxes=[[x0,y0,x1,y1],…].")
-    return _parse(_ROWS, boxes, "boxes") or []
+    rows: list[list[float]] | None = parse(_ROWS, boxes, "boxes")
+    return BoxFields(rows or [])
 
 
-def automatic_options(
-    picture: GivenPicture,
+async def auto_fields(
     points_per_side: Annotated[int | None, Form(description="Points along one side of the grid.")] = None,
     points_per_batch: Annotated[int | None, Form(description="At most so many points at once.")] = None,
     pred_iou_thresh: Annotated[float, Form(description="Least predicted IoU.")] = _AUTO.pred_iou_thresh,
@@ -149,13 +151,10 @@ def automatic_options(
     ] = None,
     max_area: Annotated[int | None, Form(description="Largest area of a mask, in pixels.")] = None,
     max_masks: Annotated[int | None, Form(description="The best so many, by predicted IoU.")] = None,
-) -> Options:
-    """The official generator's parameters, by its own names. Raises `RequestValidationError`, `InvalidPrompt`."""
-    grids, own = _parse(_GRIDS, point_grids, "point_grids"), _parse(_ROWS, points, "points")
-    size = (picture.image.height, picture.image.width)
-    region = _parse(_ROI, roi, "roi")
-    return Options(
-        points_per_side=_AUTO.points_per_side if points_per_side is None and grids is None else points_per_side,
+) -> AutoFields:
+    """The official generator's parameters, by its own names. Raises `RequestValidationError`."""
+    return AutoFields(
+        points_per_side=points_per_side,
         points_per_batch=points_per_batch,
         pred_iou_thresh=pred_iou_thresh,
         stability_score_thresh=stability_score_thresh,
@@ -165,31 +164,19 @@ def automatic_options(
         crop_nms_thresh=crop_nms_thresh,
         crop_overlap_ratio=crop_overlap_ratio,
         crop_n_points_downscale_factor=crop_n_points_downscale_factor,
-        point_grids=None if grids is None else [grid.rows(one) for one in grids],
+        point_grids=parse(_GRIDS, point_grids, "point_grids"),
         min_mask_region_area=min_mask_region_area,
         fill_holes_area=fill_holes_area,
         remove_islands_area=remove_islands_area,
-        points=prompts.own_points(own, size) if own is not None else None,
-        roi=None if region is None else _region(region, size),
+        points=parse(_ROWS, points, "points"),
+        roi=parse(_ROI, roi, "roi"),
         max_area=max_area,
         max_masks=max_masks,
     )
 
 
-def _region(given: "list[float] | RleField", size: Size) -> NDArray[np.bool_]:
-    """A region of interest, bool [H, W]."""
-    if isinstance(given, list):
-        return prompts.box_region(given, size)
-    # Asked before anything of that size is made.
-    if tuple(given["size"]) != size:
-        raise InvalidPrompt(f"The region of interest is of {given['size']}, the picture of {size} (height, width).")
-    try:
-        return rle.decode(Rle(size, given["counts"]))
-    except ValueError as exc:
-        raise InvalidPrompt(f"The region of interest is no run-length encoding: {exc}.") from exc
-
-
-def _parse(adapter: TypeAdapter[Parsed], text: str | None, field: str) -> Parsed | None:
+def parse(adapter: TypeAdapter[Parsed], text: str | None, field: str) -> Parsed | None:
+    """A form's field as JSON; None if it is not there. Raises `RequestValidationError`."""
     if text is None or not text.strip():
         return None
     try:
@@ -200,5 +187,5 @@ def _parse(adapter: TypeAdapter[Parsed], text: str | None, field: str) -> Parsed
 
 
 GivenPoints = Annotated[PointPrompt, Depends(point_prompt)]
-GivenOptions = Annotated[Options, Depends(automatic_options)]
-GivenBoxes = Annotated[list[list[float]], Depends(box_list)]
+GivenAuto = Annotated[AutoFields, Depends(auto_fields)]
+GivenBoxes = Annotated[BoxFields, Depends(box_fields)]

@@ -9,14 +9,26 @@ QuarryError
 ├── ModelMissing              a known model that the repository does not hold (yet)
 ├── Unavailable               a part is away or still loading: try again
 │   ├── ModelNotLoaded        the encoder does not have the model at hand
-│   └── Overloaded            too much at once: try again
+│   ├── Overloaded            too much at once: try again
+│   └── QueueFull             more jobs are waiting than may
+├── Conflict                  not in this state: a result before its time, a key that means something else
+├── InvalidCallback           an address that results are not told to
+├── InvalidBatch              no pictures, too many, or an archive that is none
 ├── DeadlineExceeded          it took longer than it may
 └── StorageFull               the disk has no room
 """
 
+import re
+from typing import ClassVar
+
 
 class QuarryError(Exception):
-    """`detail` is one sentence for the person who called: what is wrong and what to do."""
+    """`detail` is one sentence for the person who called: what is wrong and what to do; `code` is for programs."""
+
+    code: ClassVar[str]
+
+    def __init_subclass__(cls, code: str = "") -> None:
+        cls.code = code or re.sub(r"(?<!^)([A-Z])", r"_\1", cls.__name__).lower()
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
@@ -31,7 +43,7 @@ class UnsupportedPicture(QuarryError):
     pass
 
 
-class PictureTooLarge(QuarryError):
+class PictureTooLarge(QuarryError, code="too_large"):
     pass
 
 
@@ -55,11 +67,27 @@ class Unavailable(QuarryError):
         self.retry_after = retry_after
 
 
-class ModelNotLoaded(Unavailable):
+class ModelNotLoaded(Unavailable, code="unavailable"):
     pass
 
 
 class Overloaded(Unavailable):
+    pass
+
+
+class QueueFull(Unavailable):
+    pass
+
+
+class Conflict(QuarryError):
+    pass
+
+
+class InvalidCallback(QuarryError):
+    pass
+
+
+class InvalidBatch(QuarryError):
     pass
 
 

@@ -30,6 +30,14 @@ class Prompts:
     def __len__(self) -> int:
         return len(self.coords)
 
+    @property
+    def are_points(self) -> bool:
+        """Whether they hold clicked points, with or without a box, and not boxes alone."""
+        return bool(np.isin(self.labels, (BACKGROUND, FOREGROUND)).any())
+
+    def part(self, start: int, stop: int) -> "Prompts":
+        return Prompts(self.coords[start:stop], self.labels[start:stop])
+
     def in_model_frame(self, size: Size, side: int) -> NDArray[np.float32]:
         """Coordinates for the decoder, float32 [P, K, 2], in the model's frame of a picture of `size`."""
         return to_model_frame(self.coords, size, side)

@@ -99,8 +99,7 @@ class Automatic:
         """In order; twice a batch of the encoder is under way ahead of what is being decoded."""
 
         def encode(crop: CropBox) -> Float32:
-            x0, y0, x1, y1 = crop
-            return self._segment.embed(Image(image.pixels[y0:y1, x0:x1]), model, watch)
+            return self._segment.embed(image, model, watch, crop)
 
         crops = iter(asked)
         at_once = min(2 * model.max_batch_size, MOST_ENCODERS)

@@ -1,15 +1,21 @@
 """Files and rows: the real ones and their fakes by one contract."""
 
+import os
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from sqlalchemy import inspect
 from sqlmodel import SQLModel
 
 from orchestrator.adapters import database
@@ -19,20 +25,16 @@ from orchestrator.domain.errors import ModelMissing, NotFound, StorageFull, Unav
 from orchestrator.usecases.ports import ImageRows, PictureFiles, StoredImage
 from tests.fakes import FakeFiles, FakeRows
 
+ROOT = Path(__file__).parents[2]
 IMAGE = StoredImage("id1", "ann", "abc", "2026/01/02/abc", 30, 20, 99, datetime(2026, 1, 2, tzinfo=UTC))
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/quarry.db"
-
-
-@pytest.fixture(params=["sqlite", "fake"])
-def rows(request: pytest.FixtureRequest, url: str) -> Iterator[ImageRows]:
+@pytest.fixture(params=["sqlite", "postgres", "fake"])
+def rows(request: pytest.FixtureRequest, empty_database: Callable[[str], str]) -> Iterator[ImageRows]:
     if request.param == "fake":
         yield FakeRows()
         return
-    engine = database.connect(url)
+    engine = database.connect(empty_database(request.param))
     database.migrate(engine)
     yield database.SqlImageRows(engine)
     engine.dispose()
@@ -72,8 +74,8 @@ def test_what_fails_in_between_leaves_nothing(rows: ImageRows) -> None:
     assert rows.get("id1") is None
 
 
-def test_two_who_change_the_same_content_take_turns(url: str) -> None:
-    engine = database.connect(url)
+def test_two_who_change_the_same_content_take_turns(database_url: str) -> None:
+    engine = database.connect(database_url)
     database.migrate(engine)
     rows, order = database.SqlImageRows(engine), []
     inside, leave = threading.Event(), threading.Event()
@@ -103,13 +105,34 @@ def test_two_who_change_the_same_content_take_turns(url: str) -> None:
     assert order == ["first", "second"]
 
 
-def test_the_migrations_make_the_tables_that_the_code_has(url: str) -> None:
-    engine = database.connect(url)
+def test_the_migrations_make_the_tables_that_the_code_has_and_unmake_them(database_url: str) -> None:
+    engine = database.connect(database_url)
     database.migrate(engine)
     database.migrate(engine)
     with engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), SQLModel.metadata) == []
+        found = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(found, SQLModel.metadata) == []
+    config = Config(toml_file=ROOT / "pyproject.toml")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "base")
+    assert set(inspect(engine).get_table_names()) == {"alembic_version"}
     engine.dispose()
+
+
+def test_alembics_own_command_migrates_in_both_directions(database_url: str) -> None:
+    def run(*arguments: str) -> str:
+        environment = os.environ | {"DATABASE_URL": database_url}
+        line = [sys.executable, "-m", "alembic", *arguments]
+        done = subprocess.run(line, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run("upgrade", "head")
+    assert "(head)" in run("current")
+    run("check")
+    run("downgrade", "base")
+    assert run("current").strip() == ""
 
 
 def test_a_database_that_cannot_be_opened_is_unavailable(tmp_path: Path) -> None:

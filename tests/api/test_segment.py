@@ -35,7 +35,7 @@ def test_one_box_gives_one_mask_in_the_official_record(client: TestClient) -> No
         "crop_box",
     }
     assert body["request_id"] == answer.headers["X-Request-ID"]
-    assert {"read", "prepare", "encode", "decode", "masks", "total"} == set(body["timings_ms"])
+    assert {"read", "lookup", "prepare", "encode", "decode", "masks", "total", "cache"} == set(body["timings_ms"])
 
 
 def test_many_boxes_are_answered_in_their_order(client: TestClient) -> None:

@@ -49,7 +49,7 @@ def test_health_answers_in_under_100_ms_with_each_part(api: str) -> None:
             started = time.monotonic()
             body = client.get("/health/").json()
             times.append(time.monotonic() - started)
-    assert set(body["parts"]) == {"encoder", "model", "database", "uploads"}
+    assert set(body["parts"]) == {"encoder", "model", "database", "uploads", "results"}
     assert all(set(part) == {"ok", "detail", "milliseconds"} for part in body["parts"].values())
     assert sorted(times)[len(times) // 2] < 0.1
 

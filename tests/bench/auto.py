@@ -169,7 +169,7 @@ class Bench:
             answer = automatic.generate(Image(picture), chosen, model, watch)
             seconds.append(time.perf_counter() - started)
             cpu_s.append(time.process_time() - before)
-            watches.append(watch.milliseconds())
+            watches.append({name: spent for name, spent in watch.milliseconds().items() if not isinstance(spent, str)})
         median = sorted(range(REPEATS), key=seconds.__getitem__)[REPEATS // 2]
         return Ours(engine, seconds, cpu_s, compare([], []), watches[median]), answer.masks
 
@@ -181,7 +181,8 @@ class Bench:
     def _engine(self, model: str, engine: str) -> Engines:
         if (model, engine) not in self._engines:
             folder = {} if model == "tiny" else {"model_repository": large.repository(model, self._output)}
-            self._engines[model, engine] = bootstrap.engines(Settings.model_validate(folder | {"cpu_engine": engine}))
+            chosen = folder | {"cpu_engine": engine, "embedding_cache_mb": 0}
+            self._engines[model, engine] = bootstrap.engines(Settings.model_validate(chosen))
         return self._engines[model, engine]
 
     def show(self, results: Sequence[Result]) -> None:

@@ -22,10 +22,7 @@ from orchestrator.domain.grid import Options
 from orchestrator.domain.image import Image
 from orchestrator.domain.model import Manifest
 from orchestrator.settings import Settings
-from orchestrator.usecases.automatic import Automatic
-from orchestrator.usecases.models import Models
 from orchestrator.usecases.ports import Float32
-from orchestrator.usecases.segment import Segment
 from orchestrator.usecases.stopwatch import Stopwatch
 from tests.bench.auto import quantile_thresholds
 from tests.bench.large import repository
@@ -76,11 +73,7 @@ def _engines(folder: Path) -> Engines:
     files = FileModelRepository(folder)
     manifest = files.manifest(MODEL)
     encoder = RandomEmbedding(FakeRepository({MODEL: manifest}))
-    models, settings = Models(files, encoder), Settings(model_repository=folder)
-    _, decoders = bootstrap.runtime(settings)
-    segment = Segment(models, encoder, decoders)
-    automatic = Automatic(models, decoders, segment, settings.cores)
-    return Engines(bootstrap.limits(settings), encoder, models, decoders, segment, automatic)
+    return bootstrap.engines(Settings(model_repository=folder), encoder=encoder)
 
 
 def _peak() -> float:

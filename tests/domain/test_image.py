@@ -6,9 +6,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from PIL import Image as Pillow
+from PIL import ImageCms
 
 from orchestrator.domain.errors import InvalidPicture, PictureTooLarge, QuarryError, UnsupportedPicture
-from orchestrator.domain.image import Limits, decode
+from orchestrator.domain.image import Image, Limits, decode, glance
 from tests.pictures import Pixels, draw, encoded, saved
 
 LIMITS = Limits()
@@ -138,3 +139,81 @@ def _png16(values: np.ndarray[tuple[int, int, int], np.dtype[np.uint16]]) -> byt
     header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
     body = _chunk(b"IHDR", header) + _chunk(b"IDAT", zlib.compress(rows.getvalue())) + _chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + body
+
+
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+GREY = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes().replace(b"RGB XYZ", b"GRAYXYZ")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_a_glance_knows_size_and_content_without_decoding(kind: str) -> None:
+    for orientation in (1, 3, 6):
+        exif = Pillow.Exif()
+        exif[0x0112] = orientation
+        data = encoded(draw(30, 50), kind, exif=exif)
+        seen, read = glance(data, LIMITS), decode(data, LIMITS)
+        assert (seen.height, seen.width, seen.content) == (read.height, read.width, read.content)
+        assert np.array_equal(seen.pixels, read.pixels)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_a_truncated_picture_is_refused_when_its_pixels_are_needed(kind: str) -> None:
+    data = encoded(draw(200, 300), kind)
+
+    def look() -> None:
+        _ = glance(data[: len(data) // 2], LIMITS).pixels
+
+    with pytest.raises(QuarryError, match=r"decoded|header|supported"):
+        look()
+
+
+def test_pixels_without_a_file_name_their_content() -> None:
+    pixels = draw(8, 9)
+    assert Image(pixels).content == Image(pixels.copy()).content
+    assert Image(pixels).content != Image(draw(8, 9, seed=1)).content
+    assert Image(np.zeros((8, 9, 3), np.uint8)).content != Image(np.zeros((9, 8, 3), np.uint8)).content
+
+
+def test_an_rgb_profile_stays_and_the_pixels_with_it() -> None:
+    image = decode(encoded(draw(8, 9), "PNG", icc_profile=SRGB), LIMITS)
+    assert image.profile == SRGB
+    assert np.array_equal(image.pixels, draw(8, 9))
+    assert decode(encoded(draw(8, 9)), LIMITS).profile is None
+
+
+def test_a_profile_that_does_not_fit_the_pixels_is_dropped() -> None:
+    grey = Pillow.fromarray(draw(8, 9)).convert("L")
+    for profile in (SRGB, GREY, b"no profile" * 20):
+        image = decode(saved(grey, "PNG", icc_profile=profile), LIMITS)
+        assert image.profile is None
+        assert np.array_equal(image.pixels[:, :, 0], np.asarray(grey))
+
+
+def test_other_spaces_are_converted_to_srgb_by_their_profile() -> None:
+    lab = ImageCms.createProfile("LAB")
+    assert ImageCms.ImageCmsProfile(lab).tobytes()[16:20] == b"Lab "
+    grey = Pillow.new("L", (4, 4), 128)
+    linear = grey_profile(gamma=1.0)
+    image = decode(saved(grey, "PNG", icc_profile=linear), LIMITS)
+    assert image.profile is None
+    assert abs(int(image.pixels[0, 0, 0]) - 188) <= 2  # half of linear light is 188 in sRGB
+
+
+def grey_profile(gamma: float) -> bytes:
+    """A grey ICC profile (version 2) with a tone curve of one gamma and the D50 white."""
+    white = struct.pack(">iii", round(0.9642 * 65536), 65536, round(0.8249 * 65536))
+    tags = {
+        b"wtpt": b"XYZ \x00\x00\x00\x00" + white,
+        b"kTRC": b"curv\x00\x00\x00\x00" + struct.pack(">IH", 1, round(gamma * 256)) + b"\x00\x00",
+        b"desc": b"desc\x00\x00\x00\x00" + struct.pack(">I", 5) + b"grey\x00" + b"\x00" * 79,
+        b"cprt": b"text\x00\x00\x00\x00none\x00\x00\x00\x00",
+    }
+    table, body, offset = b"", b"", 132 + 12 * len(tags)
+    for name, data in tags.items():
+        padded = data + b"\x00" * (-len(data) % 4)
+        table += name + struct.pack(">II", offset + len(body), len(data))
+        body += padded
+    size = offset + len(body)
+    header = struct.pack(">I4sI4s4s4s", size, b"none", 0x02100000, b"mntr", b"GRAY", b"XYZ ")
+    header += struct.pack(">6H", 2026, 1, 1, 0, 0, 0) + b"acsp" + b"\x00" * 28 + white + b"\x00" * 48
+    return header + struct.pack(">I", len(tags)) + table + body

@@ -22,10 +22,12 @@ from orchestrator.adapters.repository import FileModelRepository
 from orchestrator.domain import prompts, rle
 from orchestrator.domain.geometry import to_model_input
 from orchestrator.domain.image import Image
+from orchestrator.usecases.embeddings import Embeddings
 from orchestrator.usecases.models import Models
 from orchestrator.usecases.segment import Segment
 from orchestrator.usecases.stopwatch import Stopwatch
 from tests.conftest import REPOSITORY
+from tests.fakes import FakeCache
 from tests.pictures import draw
 
 Float32 = NDArray[np.float32]
@@ -53,11 +55,12 @@ def predictor(sam: Sam) -> SamPredictor:
 
 
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
-def test_embeddings_differ_by_at_most_1e_4(segment: Segment, predictor: SamPredictor, size: tuple[int, int]) -> None:
-    pixels = draw(*size)
+def test_embeddings_differ_by_at_most_1e_4(predictor: SamPredictor, size: tuple[int, int]) -> None:
+    pixels, encoder = draw(*size), InProcessEncoder(REPOSITORY, partial(OnnxGraph, threads=2))
     predictor.set_image(pixels)
-    model = segment._models.require("tiny")
-    found = segment.embed(Image(pixels), model, Stopwatch())
+    encoder.load("tiny")
+    model = FileModelRepository(REPOSITORY).manifest("tiny")
+    found = encoder.encode(model, to_model_input(Image(pixels), model.image_side))
     assert np.abs(found - predictor.features[0].numpy()).max() <= 1e-4
 
 
@@ -81,7 +84,7 @@ def test_masks_equal_the_official_predictor(
     best_first = np.argsort(-ious, kind="stable")
     for mask, expected, iou in zip(answer.masks, official[best_first], ious[best_first], strict=True):
         assert mask.predicted_iou == pytest.approx(iou, abs=1e-3)
-        assert _iou(rle.decode(mask.segmentation), expected) >= 0.999
+        assert _agree(rle.decode(mask.segmentation), expected)
 
 
 def test_many_boxes_at_once_equal_the_official_predictor_asked_one_by_one(
@@ -97,7 +100,7 @@ def test_many_boxes_at_once_equal_the_official_predictor_asked_one_by_one(
     for mask, box in zip(answer.masks, boxes, strict=True):
         expected, iou, _ = predictor.predict(box=box, multimask_output=False)
         assert mask.predicted_iou == pytest.approx(iou[0], abs=1e-3)
-        assert _iou(rle.decode(mask.segmentation), expected[0]) >= 0.999
+        assert _agree(rle.decode(mask.segmentation), expected[0])
 
 
 def test_a_mask_as_prompt_gives_what_the_official_predictor_gives(segment: Segment, predictor: SamPredictor) -> None:
@@ -111,7 +114,7 @@ def test_a_mask_as_prompt_gives_what_the_official_predictor_gives(segment: Segme
     options = {"multimask": False, "mask_input": logits[0]}
     answer = segment.single(Image(pixels), prompt, "tiny", Stopwatch(), **options)
     assert answer.masks[0].predicted_iou == pytest.approx(iou[0], abs=1e-3)
-    assert _iou(rle.decode(answer.masks[0].segmentation), expected[0]) >= 0.999
+    assert _agree(rle.decode(answer.masks[0].segmentation), expected[0])
 
 
 def test_what_lies_outside_of_size_does_not_count(sam: Sam) -> None:
@@ -145,7 +148,8 @@ def test_the_real_vit_b_with_seeded_random_weights_agrees(tmp_path: Path) -> Non
 def _segment(repository: Path) -> Segment:
     encoder = InProcessEncoder(repository, partial(OnnxGraph, threads=2))
     models = Models(FileModelRepository(repository), encoder)
-    return Segment(models, encoder, FolderDecoders(repository, partial(OnnxDecoder, threads=2)))
+    embeddings = Embeddings(models, encoder, FakeCache())
+    return Segment(models, embeddings, FolderDecoders(repository, partial(OnnxDecoder, threads=2)))
 
 
 def _prompt(kind: str, size: tuple[int, int]) -> tuple[list[list[float]], list[int], list[float] | None]:
@@ -161,6 +165,7 @@ def _prompt(kind: str, size: tuple[int, int]) -> tuple[list[list[float]], list[i
     return points[1:], [1, 0], box
 
 
-def _iou(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
-    union = np.count_nonzero(first | second)
-    return np.count_nonzero(first & second) / union if union else 1.0
+def _agree(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> bool:
+    """IoU ≥ 0.999; of masks with a thousand pixels or fewer, three may differ: embeddings pass 16 bits."""
+    different, union = np.count_nonzero(first ^ second), np.count_nonzero(first | second)
+    return different <= max(3, 0.001 * union)

@@ -9,10 +9,11 @@ from orchestrator.domain.errors import DeadlineExceeded
 from orchestrator.domain.grid import Options
 from orchestrator.domain.image import Image
 from orchestrator.usecases.automatic import Automatic
+from orchestrator.usecases.embeddings import Embeddings
 from orchestrator.usecases.models import Models
 from orchestrator.usecases.segment import Segment, Segmentation
 from orchestrator.usecases.stopwatch import Deadline, Stopwatch
-from tests.fakes import FakeDecoder, FakeEncoder
+from tests.fakes import FakeCache, FakeDecoder, FakeEncoder
 from tests.pictures import draw
 
 SIZE = (200, 300)
@@ -37,7 +38,8 @@ def decoder() -> FakeDecoder:
 @pytest.fixture
 def automatic(encoder: FakeEncoder, decoder: FakeDecoder) -> Automatic:
     models = Models(encoder.repository, encoder)
-    return Automatic(models, decoder, Segment(models, encoder, decoder), workers=2)
+    segment = Segment(models, Embeddings(models, encoder, FakeCache()), decoder)
+    return Automatic(models, decoder, segment, workers=2)
 
 
 def run(automatic: Automatic, options: Options) -> Segmentation:

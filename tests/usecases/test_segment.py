@@ -4,10 +4,11 @@ import pytest
 from orchestrator.domain import prompts
 from orchestrator.domain.errors import InvalidPrompt
 from orchestrator.domain.image import Image
+from orchestrator.usecases.embeddings import Embeddings
 from orchestrator.usecases.models import Models
 from orchestrator.usecases.segment import Segment
 from orchestrator.usecases.stopwatch import Stopwatch
-from tests.fakes import FakeDecoder, FakeEncoder
+from tests.fakes import FakeCache, FakeDecoder, FakeEncoder
 from tests.pictures import draw
 
 SIZE = (40, 60)
@@ -26,7 +27,8 @@ def decoder() -> FakeDecoder:
 
 @pytest.fixture
 def segment(encoder: FakeEncoder, decoder: FakeDecoder) -> Segment:
-    return Segment(Models(encoder.repository, encoder), encoder, decoder)
+    models = Models(encoder.repository, encoder)
+    return Segment(models, Embeddings(models, encoder, FakeCache()), decoder)
 
 
 def test_a_prompt_has_three_candidates_best_first(segment: Segment) -> None:
@@ -54,7 +56,7 @@ def test_a_model_that_was_unloaded_meanwhile_is_loaded_again(segment: Segment, e
     whole = prompts.whole_picture(SIZE)
     segment.boxes(IMAGE, whole, "tiny", Stopwatch())
     encoder.versions.clear()
-    assert segment.boxes(IMAGE, whole, "tiny", Stopwatch()).masks
+    assert segment.boxes(Image(draw(*SIZE, seed=1)), whole, "tiny", Stopwatch()).masks
     assert encoder.loads == ["tiny", "tiny"]
 
 
@@ -67,4 +69,4 @@ def test_a_mask_prompt_of_another_size_is_refused(segment: Segment) -> None:
 def test_the_stages_of_the_work_are_timed(segment: Segment) -> None:
     watch = Stopwatch()
     segment.boxes(IMAGE, prompts.whole_picture(SIZE), "tiny", watch)
-    assert set(watch.milliseconds()) == {"prepare", "encode", "decode", "masks", "total"}
+    assert set(watch.milliseconds()) == {"lookup", "prepare", "encode", "decode", "masks", "total", "cache"}

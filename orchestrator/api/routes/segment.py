@@ -1,11 +1,12 @@
 """`/segment/*`: prompts on one picture."""
 
+from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Response
 
 from orchestrator.api import errors, outputs
-from orchestrator.api.inputs import GivenBoxes, GivenOptions, GivenPicture, GivenPoints, ModelName, Wired
+from orchestrator.api.inputs import GivenAuto, GivenBoxes, GivenPicture, GivenPoints, ModelName, Wired
 from orchestrator.api.outputs import Output
 from orchestrator.api.schemas import SegmentationBody
 from orchestrator.domain import prompts
@@ -17,6 +18,8 @@ from orchestrator.domain.errors import (
     PictureTooLarge,
     UnsupportedPicture,
 )
+from orchestrator.domain.job import Kind
+from orchestrator.domain.task import Task
 
 _ANSWERS = errors.responses(
     InvalidPrompt, NotFound, ModelMissing, PictureTooLarge, UnsupportedPicture, DeadlineExceeded
@@ -55,10 +58,8 @@ def box(
     output: OutputForm = Output.rle,
 ) -> Response:
     """One mask per box, in their order."""
-    size = (picture.image.height, picture.image.width)
-    prompt = prompts.from_boxes(boxes, size) if boxes else prompts.whole_picture(size)
-    name = model or services.settings.default_model
-    answer = services.segment.boxes(picture.image, prompt, name, picture.watch, picture.deadline.check)
+    task = Task(Kind.box, asdict(boxes), model or services.settings.default_model, output)
+    answer = services.operations.segment(task, picture.image, picture.watch, picture.deadline.check)
     return outputs.respond(answer, picture, output)
 
 
@@ -66,11 +67,11 @@ def box(
 def auto(
     services: Wired,
     picture: GivenPicture,
-    options: GivenOptions,
+    options: GivenAuto,
     model: ModelName = None,
     output: OutputForm = Output.rle,
 ) -> Response:
     """All masks of the picture, by a grid of points."""
-    name = model or services.settings.default_model
-    answer = services.automatic.generate(picture.image, options, name, picture.watch, picture.deadline.check)
+    task = Task(Kind.auto, asdict(options), model or services.settings.default_model, output)
+    answer = services.operations.segment(task, picture.image, picture.watch, picture.deadline.check)
     return outputs.respond(answer, picture, output)

@@ -1,0 +1,48 @@
+"""What is done again and again beside the workers, each on a thread of its own."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from orchestrator.domain.errors import QuarryError
+from orchestrator.usecases.callbacks import Callbacks
+from orchestrator.usecases.upkeep import Upkeep
+
+log = logging.getLogger(__name__)
+
+UPKEEP_SECONDS = 1.0
+CALLBACK_SECONDS = 1.0
+SWEEP_SECONDS = 600.0
+
+
+@contextmanager
+def maintained(upkeep: Upkeep, callbacks: Callbacks) -> Iterator[None]:
+    """While the context is open. Every supervisor does all of it: each step tolerates another beside it."""
+    stop = threading.Event()
+    tasks: list[tuple[str, float, Callable[[], None]]] = [
+        ("upkeep", UPKEEP_SECONDS, upkeep.round),
+        ("callbacks", CALLBACK_SECONDS, callbacks.deliver),
+        ("sweep", SWEEP_SECONDS, upkeep.sweep_orphans),
+    ]
+    threads = [threading.Thread(target=_repeat, args=[stop, *task], name=task[0], daemon=True) for task in tasks]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(5)
+
+
+def _repeat(stop: threading.Event, name: str, seconds: float, act: Callable[[], None]) -> None:
+    while True:
+        try:
+            act()
+        except QuarryError as exc:
+            log.warning("%s: %s", name, exc.detail)
+        except Exception:  # the next round may go well, and nobody else would do it
+            log.exception("%s failed", name)
+        if stop.wait(seconds):
+            return
