@@ -2,7 +2,8 @@
 
 What is decided is the same, but for empty masks, which go whatever the thresholds say. What it costs is not: predicted
 IoUs are known before any mask is made, so only prompts that pass are upscaled; a mask is made at full size only inside
-its own window; runs are encoded from there. Memory follows the batch, not the picture.
+its own window; runs are encoded from there, and packed at once, as there may be thousands of candidates. Memory
+follows the batch, not the picture.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +21,6 @@ from orchestrator.domain.grid import CropBox, Options
 from orchestrator.domain.image import Image
 from orchestrator.domain.masks import Mask, Shape
 from orchestrator.domain.model import Manifest
-from orchestrator.domain.rle import Runs
 from orchestrator.domain.upscale import Upscaler, upscaler
 from orchestrator.usecases.models import Models
 from orchestrator.usecases.ports import Decoder, Decoders, DecoderSession, Float32, Progress
@@ -39,10 +39,11 @@ EDGE_TOLERANCE = 20
 
 @dataclass(frozen=True)
 class Candidate:
-    """A mask that passed the thresholds. `box` x0, y0, x1, y1 and `runs` in the picture's frame."""
+    """A mask that passed the thresholds. `box` x0, y0, x1, y1 and `counts`, its packed runs, in the picture's frame."""
 
     box: tuple[int, int, int, int]
-    runs: Runs
+    counts: str
+    area: int
     predicted_iou: float
     stability_score: float
     point: tuple[float, float]
@@ -193,8 +194,8 @@ class _Crop:
         box = found.bounds()
         if self._is_cut_off(box):
             return None
-        runs = rle.runs_of_window(found.inside.T, (found.x, found.y), self.picture)
-        return Candidate(box, runs, float(iou), stability, (point[0] + x0, point[1] + y0), self.crop)
+        counts, area = found.encode(self.picture).counts, found.area
+        return Candidate(box, counts, area, float(iou), stability, (point[0] + x0, point[1] + y0), self.crop)
 
     def _is_cut_off(self, box: tuple[int, int, int, int]) -> bool:
         """Near the crop's edge, but not near the picture's."""
@@ -226,8 +227,7 @@ def _tidy(found: list[Candidate], size: Size, options: Options, steps: _Steps) -
         shape, changed = regions.tidy(_shape(candidate, size), size, options.holes, options.islands)
         unchanged.append(0.0 if changed else 1.0)
         if changed:
-            runs = rle.runs_of_window(shape.inside.T, (shape.x, shape.y), size)
-            tidied.append(replace(candidate, box=shape.bounds(), runs=runs))
+            tidied.append(replace(candidate, box=shape.bounds(), counts=shape.encode(size).counts, area=shape.area))
         else:
             tidied.append(candidate)
     boxes = np.array([each.box for each in tidied], np.float32)
@@ -237,7 +237,8 @@ def _tidy(found: list[Candidate], size: Size, options: Options, steps: _Steps) -
 
 def _shape(candidate: Candidate, size: Size) -> Shape:
     x0, y0, x1, y1 = candidate.box
-    return Shape(rle.window_of_runs(candidate.runs, (x0, y0, x1 + 1, y1 + 1), size[0]), x0, y0)
+    runs = rle.unpack(candidate.counts)
+    return Shape(rle.window_of_runs(runs, (x0, y0, x1 + 1, y1 + 1), size[0]), x0, y0)
 
 
 def _limit(found: list[Candidate], size: Size, options: Options) -> list[Candidate]:
@@ -245,7 +246,7 @@ def _limit(found: list[Candidate], size: Size, options: Options) -> list[Candida
     if options.roi is not None:
         found = [each for each in found if _in_roi(each, size, options.roi)]
     if options.max_area is not None:
-        found = [each for each in found if int(each.runs[1::2].sum()) <= options.max_area]
+        found = [each for each in found if each.area <= options.max_area]
     if options.max_masks is not None:
         found = sorted(found, key=lambda each: -each.predicted_iou)[: options.max_masks]
     return found
@@ -262,9 +263,9 @@ def _record(candidate: Candidate, size: Size) -> Mask:
     x0, y0, x1, y1 = candidate.box
     left, top, right, bottom = candidate.crop
     return Mask(
-        segmentation=rle.Rle(size, rle.pack(candidate.runs)),
+        segmentation=rle.Rle(size, candidate.counts),
         bbox=(x0, y0, x1 - x0, y1 - y0),
-        area=int(candidate.runs[1::2].sum()),
+        area=candidate.area,
         predicted_iou=candidate.predicted_iou,
         stability_score=candidate.stability_score,
         point_coords=(candidate.point,),

@@ -29,16 +29,14 @@ from segment_anything.modeling import Sam
 from export import checkpoint
 from orchestrator import bootstrap
 from orchestrator.bootstrap import Engines
-from orchestrator.domain import prompts
-from orchestrator.domain.grid import Options, point_grid
+from orchestrator.domain.grid import Options
 from orchestrator.domain.image import Image
-from orchestrator.domain.masks import STABILITY_OFFSET, Mask, look, stability_score
-from orchestrator.domain.upscale import upscaler
+from orchestrator.domain.masks import Mask
 from orchestrator.settings import Settings
-from orchestrator.usecases.ports import Float32, Scores
 from orchestrator.usecases.stopwatch import Stopwatch
 from tests.bench import large
 from tests.bench.agreement import Agreement, compare
+from tests.bench.thresholds import quantile_thresholds
 from tests.pictures import Pixels, draw
 
 REPEATS = 3
@@ -208,40 +206,6 @@ class Bench:
                     f"{ours.agreement.right:.1%}",
                 )
         self._console.print(table)
-
-
-def quantile_thresholds(engines: Engines, picture: Pixels, name: str) -> dict[str, float]:
-    """For weights whose scores are low or random: 30 % of the masks pass the IoU threshold, 10 % both.
-
-    Random logits are small: the stability's offset of 1 would be far outside of all of them, so it follows them.
-    """
-    model = engines.models.require(name)
-    size = (picture.shape[0], picture.shape[1])
-    decoder = engines.decoders.get(model)
-    session = decoder.open(engines.segment.embed(Image(picture), model, Stopwatch()))
-    asked = prompts.each_point(point_grid(8) * (size[1], size[0]))
-    coords = asked.in_model_frame(size, model.image_side)
-    parts = [slice(start, start + decoder.prompts_at_once) for start in range(0, len(coords), decoder.prompts_at_once)]
-    scores = [session.scores(coords[part], asked.labels[part]).iou[:, 1:] for part in parts]
-    iou = float(np.quantile(np.concatenate(scores), 0.7))
-    passing = (_passing(session.scores(coords[part], asked.labels[part]), iou) for part in parts)
-    logits = np.concatenate([each for each in passing if len(each)])
-    offset = min(STABILITY_OFFSET, float(logits.std()) / 4)
-    scaler = upscaler(size, model.image_side)
-    windows = [look(low, scaler, model.mask_threshold, offset) for low in logits]
-    stable = [stability_score(window, model.mask_threshold, offset) if window else 0.0 for window in windows]
-    return {
-        "pred_iou_thresh": iou,
-        "stability_score_thresh": max(float(np.quantile(stable, 2 / 3)), 1e-6),
-        "stability_score_offset": offset,
-    }
-
-
-def _passing(scores: Scores, iou: float) -> Float32:
-    """Low-res logits of the candidates whose predicted IoU is above `iou`; none are [0, 0, 0]."""
-    keep = scores.iou > iou
-    keep[:, 0] = False
-    return scores.masks(keep)
 
 
 def photos(folder: Path) -> dict[str, Pixels]:

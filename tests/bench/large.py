@@ -1,5 +1,6 @@
 """The real architectures with seeded random weights: for time and memory, not for masks."""
 
+import sys
 from pathlib import Path
 
 import torch
@@ -21,3 +22,7 @@ def repository(name: str, output: Path) -> Path:
     if not (folder / name / "1" / "manifest.json").exists():
         publish(model(name), name, folder, checkpoint_sha256="seed 0", max_batch_size=1, report=lambda _: None)
     return folder
+
+
+if __name__ == "__main__":
+    repository(sys.argv[1], Path(sys.argv[2]))

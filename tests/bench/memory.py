@@ -7,6 +7,8 @@ The encoder runs on Triton and does not count: a fixed random embedding stands f
 import argparse
 import json
 import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +26,7 @@ from orchestrator.domain.model import Manifest
 from orchestrator.settings import Settings
 from orchestrator.usecases.ports import Float32
 from orchestrator.usecases.stopwatch import Stopwatch
-from tests.bench.auto import quantile_thresholds
-from tests.bench.large import repository
+from tests.bench.thresholds import quantile_thresholds
 from tests.fakes import FakeEncoder, FakeRepository
 from tests.pictures import draw
 
@@ -49,7 +50,9 @@ def main() -> None:
     parser.add_argument("--grid", type=int, default=64, help="points per side on the large picture (%(default)s)")
     chosen = parser.parse_args()
     console = Console(highlight=False)
-    engines = _engines(repository(MODEL, chosen.output))
+    # In a process of its own: the service has no torch, and its memory would count here.
+    subprocess.run([sys.executable, "-m", "tests.bench.large", MODEL, str(chosen.output)], check=True)
+    engines = _engines(chosen.output / "repository")
     started = _resident()
     picture = draw(*LARGE)
     options = {"points_per_side": chosen.grid} | quantile_thresholds(engines, picture, MODEL)
