@@ -49,7 +49,14 @@ TABLE: dict[type[errors.QuarryError], Row] = {
     errors.DeadlineExceeded: Row(504, "deadline_exceeded"),
     errors.StorageFull: Row(507, "storage_full"),
 }
-_CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 422: "invalid_request"}
+_CODES = {
+    404: "not_found",
+    405: "method_not_allowed",
+    406: "not_acceptable",
+    413: "too_large",
+    416: "range_not_satisfiable",
+    422: "invalid_request",
+}
 
 
 def respond(error: errors.QuarryError) -> JSONResponse:
