@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import LiteralString
 
 import httpx2
+import psutil
 import psycopg
 import pytest
 from psycopg import sql
@@ -22,6 +23,7 @@ from orchestrator.local.network import free_ports
 from orchestrator.local.triton import TritonAddresses
 from orchestrator.settings import Settings
 from tests.local.postgres import running_postgres
+from tests.local.processes import Family
 from tests.local.servers import running_triton
 
 REPOSITORY = Path(__file__).parent.parent / "model_repository"
@@ -105,6 +107,13 @@ def plain_environment(tmp_path: Path) -> dict[str, str]:
     names = {name.upper() for name in Settings.model_fields}
     kept = {name: value for name, value in os.environ.items() if name not in names}
     return kept | {"MODEL_REPOSITORY": str(REPOSITORY), "XDG_DATA_HOME": str(tmp_path)}
+
+
+@pytest.fixture
+def family() -> Family:
+    """Lists the processes below this one that the test started."""
+    before = psutil.Process().children(recursive=True)
+    return lambda: [child for child in psutil.Process().children(recursive=True) if child not in before]
 
 
 Start = Callable[..., str]

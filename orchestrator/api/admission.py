@@ -1,6 +1,7 @@
 """How much is let in: bytes of a body, and requests at a time."""
 
 import time
+from collections.abc import Mapping
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -44,20 +45,25 @@ class Admission:
 
 
 class BodyLimit:
-    """Middleware: a body of more than `most` bytes is refused, by its header or as soon as it gets that far."""
+    """Middleware: a body of more than `most` bytes is refused, by its header or as soon as it gets that far.
 
-    def __init__(self, app: ASGIApp, most: int) -> None:
+    `larger`: paths that may have more.
+    """
+
+    def __init__(self, app: ASGIApp, most: int, larger: Mapping[str, int]) -> None:
         self._app = app
         self._most = most
+        self._larger = larger
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        refusal = errors.respond(PictureTooLarge(f"A request may have at most {self._most:,} bytes."))
+        most = self._larger.get(scope["path"], self._most)
+        refusal = errors.respond(PictureTooLarge(f"A request may have at most {most:,} bytes."))
         refusal.headers["Connection"] = "close"
         declared = Headers(scope=scope).get("Content-Length", "")
-        if declared.isdigit() and int(declared) > self._most:
+        if declared.isdigit() and int(declared) > most:
             await refusal(scope, receive, send)
             return
         received, refused = 0, False
@@ -66,7 +72,7 @@ class BodyLimit:
             nonlocal received, refused
             message = await receive()
             received += len(message.get("body", b""))
-            if received > self._most:
+            if received > most:
                 # The form's parser sees an end; what the application then answers is not sent.
                 refused = True
                 return {"type": "http.disconnect"}

@@ -16,13 +16,15 @@ from orchestrator import bootstrap
 from orchestrator.api import errors
 from orchestrator.api.admission import FORM_BYTES, MOST_WAITING, THREADS_PER_CORE, Admission, BodyLimit
 from orchestrator.api.request_id import HEADER, RequestId
-from orchestrator.api.routes import extract, health, images, models, segment
+from orchestrator.api.routes import asynchronous, extract, health, images, jobs, models, segment
 from orchestrator.bootstrap import Services
 from orchestrator.domain.errors import QuarryError
 from orchestrator.settings import Settings
 
 WEB = Path(__file__).parent.parent / "web"
 HEALTH_THREADS = 4
+JOB_THREADS = 16
+"""For what is asked of jobs: short, and not to wait behind pictures that are segmented."""
 
 _DESCRIPTION = """Cut objects out of pictures: Meta's Segment Anything on NVIDIA Triton.
 
@@ -42,12 +44,14 @@ def build(services: Services) -> FastAPI:
         title=settings.app_name, version=version("image-quarry"), description=_DESCRIPTION, lifespan=_lifespan
     )
     app.state.services = services
+    app.state.streams = 0
     errors.install(app)
-    for routes in (segment, extract, images, models, health):
+    for routes in (segment, extract, asynchronous, jobs, images, models, health):
         app.include_router(routes.router)
     app.mount("/", StaticFiles(directory=WEB, html=True))
     # The last that is added is the first that a request meets.
-    app.add_middleware(BodyLimit, most=services.limits.max_bytes + FORM_BYTES)
+    batch_bytes = settings.batch_max_size_mb * 2**20 + FORM_BYTES
+    app.add_middleware(BodyLimit, most=services.limits.max_bytes + FORM_BYTES, larger={"/segment/batch": batch_bytes})
     app.add_middleware(
         CORSMiddleware,
         allow_origins=settings.cors_origins,
@@ -66,6 +70,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     threads = anyio.to_thread.current_default_thread_limiter()
     threads.total_tokens = THREADS_PER_CORE * services.settings.cores
     app.state.health_threads = anyio.CapacityLimiter(HEALTH_THREADS)
+    app.state.job_threads = anyio.CapacityLimiter(JOB_THREADS)
     threading.Thread(target=_warm, args=[services], name="warm-up", daemon=True).start()
     yield
 

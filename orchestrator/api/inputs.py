@@ -1,8 +1,10 @@
 """What a request brings: the picture, the model, the caller, and lists as JSON in a form's field."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, File, Form, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
@@ -14,7 +16,7 @@ from orchestrator.domain import image as images
 from orchestrator.domain.errors import InvalidPicture, InvalidPrompt
 from orchestrator.domain.image import Image
 from orchestrator.domain.task import AutoFields, BoxFields
-from orchestrator.usecases.stopwatch import Deadline, Stopwatch
+from orchestrator.usecases.stopwatch import Deadline, StoppedWatch, Stopwatch
 
 OWNER = "anonymous"
 """Whose images they are while the service asks nobody for a key."""
@@ -44,6 +46,11 @@ class Picture:
     name: str
     watch: Stopwatch
     deadline: Deadline
+
+    @staticmethod
+    def of_job(image: Image, image_id: str | None, name: str, timings_ms: Mapping[str, Any]) -> "Picture":
+        """Of a result that was made before, in `timings_ms`."""
+        return Picture(image, image_id, name, StoppedWatch(timings_ms), Deadline(math.inf, 0.0))
 
 
 def picture(request: Request, services: Wired, image: Upload = None, image_id: ImageId = None) -> Picture:
@@ -115,13 +122,13 @@ class PointPrompt:
 def point_prompt(points: PointsText = None, labels: LabelsText = None, box: BoxText = None) -> PointPrompt:
     """Raises `RequestValidationError`."""
     return PointPrompt(
-        _parse(_ROWS, points, "points") or [],
-        _parse(_LABELS, labels, "labels"),
-        _parse(_NUMBERS, box, "box"),
+        parse(_ROWS, points, "points") or [],
+        parse(_LABELS, labels, "labels"),
+        parse(_NUMBERS, box, "box"),
     )
 
 
-def box_fields(boxes: BoxesText = None, box: BoxText = None) -> BoxFields:
+async def box_fields(boxes: BoxesText = None, box: BoxText = None) -> BoxFields:
     """Raises `RequestValidationError`, and `InvalidPrompt` for a `box`, which would else be the whole picture."""
     if box is not None:
         raise InvalidPrompt("This route takes a list of boxes: boxes=[[x0,y0,x1,y1],…].")
@@ -130,10 +137,11 @@ def box_fields(boxes: BoxesText = None, box: BoxText = None) -> BoxFields:
 
 def box_rows(boxes: str | None) -> list[list[float]]:
     """Raises `RequestValidationError`."""
-    return _parse(_ROWS, boxes, "boxes") or []
+    rows: list[list[float]] | None = parse(_ROWS, boxes, "boxes")
+    return rows or []
 
 
-def auto_fields(
+async def auto_fields(
     points_per_side: Annotated[int | None, Form(description="Points along one side of the grid.")] = None,
     points_per_batch: Annotated[int | None, Form(description="At most so many points at once.")] = None,
     pred_iou_thresh: Annotated[float, Form(description="Least predicted IoU.")] = _AUTO.pred_iou_thresh,
@@ -168,18 +176,19 @@ def auto_fields(
         crop_nms_thresh=crop_nms_thresh,
         crop_overlap_ratio=crop_overlap_ratio,
         crop_n_points_downscale_factor=crop_n_points_downscale_factor,
-        point_grids=_parse(_GRIDS, point_grids, "point_grids"),
+        point_grids=parse(_GRIDS, point_grids, "point_grids"),
         min_mask_region_area=min_mask_region_area,
         fill_holes_area=fill_holes_area,
         remove_islands_area=remove_islands_area,
-        points=_parse(_ROWS, points, "points"),
-        roi=_parse(_ROI, roi, "roi"),
+        points=parse(_ROWS, points, "points"),
+        roi=parse(_ROI, roi, "roi"),
         max_area=max_area,
         max_masks=max_masks,
     )
 
 
-def _parse(adapter: TypeAdapter[Parsed], text: str | None, field: str) -> Parsed | None:
+def parse(adapter: TypeAdapter[Parsed], text: str | None, field: str) -> Parsed | None:
+    """A form's field as JSON; None if it is not there. Raises `RequestValidationError`."""
     if text is None or not text.strip():
         return None
     try:

@@ -1,13 +1,15 @@
 """The wire's shapes."""
 
+from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from orchestrator.domain.job import Job, Kind, Priority, Status
 from orchestrator.domain.masks import Mask
 from orchestrator.usecases.models import ModelStatus
 from orchestrator.usecases.objects import StoredExtraction
-from orchestrator.usecases.ports import StoredImage
+from orchestrator.usecases.ports import StoredImage, Tally
 from orchestrator.usecases.segment import Segmentation
 
 Timings = dict[str, float | Literal["hit", "miss"]]
@@ -111,6 +113,76 @@ class HealthBody(BaseModel):
     parts: dict[str, PartBody]
 
 
+class LinksBody(BaseModel):
+    self: str
+    status: str
+    result: str
+    events: str
+
+
+class AcceptedBody(BaseModel):
+    """What every asynchronous route answers."""
+
+    job_id: str
+    status: Status
+    links: LinksBody
+
+
+class JobStatusBody(BaseModel):
+    job_id: str
+    status: Status
+    progress: float = Field(description="0 to 100.")
+
+
+class JobErrorBody(BaseModel):
+    error: str = Field(examples=["invalid_picture"])
+    detail: str
+
+
+class ChildBody(JobStatusBody):
+    name: str | None = Field(description="The file's name, as it was given.")
+    image_id: str | None
+    error: JobErrorBody | None
+    links: LinksBody
+
+
+class JobBody(JobStatusBody):
+    kind: Kind
+    operation: Kind
+    priority: Priority
+    model: str
+    name: str | None
+    image_id: str | None
+    parent_id: str | None
+    attempts: int = Field(description="How often it was begun; more than once after a worker or a part was lost.")
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    error: JobErrorBody | None
+    links: LinksBody
+
+
+class JobDetailsBody(JobBody):
+    files: list[str] = Field(description="Names for `GET /jobs/{id}/files/{name}`.")
+    counts: dict[Status, int] | None = Field(description="Of a batch: its children by status.")
+    children: list[ChildBody] | None = Field(description="Of a batch, in the order they were given.")
+
+
+class JobsBody(BaseModel):
+    jobs: list[JobBody]
+    total: int = Field(description="On all pages.")
+    limit: int
+    offset: int
+    counts: dict[Status, int] = Field(description="All of the caller's jobs by status.")
+
+
+class BatchResultBody(BaseModel):
+    job_id: str
+    counts: dict[Status, int]
+    statistics: dict[str, float] = Field(examples=[{"masks": 310, "seconds_mean": 0.41, "seconds_median": 0.4}])
+    children: list[ChildBody]
+
+
 _TINY_NOTICE = (
     "Trained on drawn scenes alone, to start, to test and to show with. It is no replacement for the official "
     "checkpoints: use vit_b, vit_l or vit_h for work."
@@ -170,3 +242,54 @@ def model_status_body(status: ModelStatus) -> ModelStatusBody:
             notice=_TINY_NOTICE if manifest.variant == "tiny" else None,
         ),
     )
+
+
+def links_body(job: Job) -> LinksBody:
+    here = f"/jobs/{job.id}"
+    return LinksBody(self=here, status=f"{here}/status", result=f"{here}/result", events=f"{here}/events")
+
+
+def accepted_body(job: Job) -> AcceptedBody:
+    return AcceptedBody(job_id=job.id, status=job.status, links=links_body(job))
+
+
+def job_status_body(job: Job, tally: Tally | None = None) -> JobStatusBody:
+    """`tally`: of a batch that is under way."""
+    return JobStatusBody(job_id=job.id, status=job.status, progress=round(tally.progress if tally else job.progress, 1))
+
+
+def job_body(job: Job) -> JobBody:
+    return JobBody(
+        job_id=job.id,
+        status=job.status,
+        progress=job.progress,
+        kind=job.kind,
+        operation=Kind(job.task["operation"]),
+        priority=job.priority,
+        model=job.task["model"],
+        name=job.name,
+        image_id=job.image_id,
+        parent_id=job.parent_id,
+        attempts=job.attempts,
+        created_at=job.created_at,
+        started_at=job.started_at,
+        ended_at=job.ended_at,
+        error=_job_error_body(job),
+        links=links_body(job),
+    )
+
+
+def child_body(job: Job) -> ChildBody:
+    return ChildBody(
+        job_id=job.id,
+        status=job.status,
+        progress=job.progress,
+        name=job.name,
+        image_id=job.image_id,
+        error=_job_error_body(job),
+        links=links_body(job),
+    )
+
+
+def _job_error_body(job: Job) -> JobErrorBody | None:
+    return JobErrorBody(error=job.error, detail=job.detail or "") if job.error else None

@@ -75,6 +75,11 @@ class Process:
         self._reader = threading.Thread(target=self._read, name=f"{part.name} log", daemon=True)
         self._reader.start()
 
+    @property
+    def pid(self) -> int:
+        """Of its tether, below which the part runs."""
+        return self._tether.pid
+
     def check(self) -> None:
         """Raises PartFailed if the part has ended."""
         status = self._tether.poll()

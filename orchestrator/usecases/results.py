@@ -21,7 +21,7 @@ RESULT, VISUALIZATION = "result.json", "visualization.png"
 @dataclass(frozen=True)
 class StoredResult:
     answer: Segmentation
-    timings_ms: Mapping[str, float]
+    timings_ms: Mapping[str, Any]
 
 
 def files(answer: Segmentation, image: Image, watch: Stopwatch) -> Iterator[tuple[str, bytes]]:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Literal
 
@@ -34,6 +34,17 @@ class Stopwatch:
         with self._lock:
             stages = self._stages | {"total": time.perf_counter() - self._started}
         return {name: round(1000 * seconds, 1) for name, seconds in stages.items()} | {"cache": self.cache}
+
+
+class StoppedWatch(Stopwatch):
+    """Of work that was done before, and took `timings_ms`."""
+
+    def __init__(self, timings_ms: Mapping[str, float | Literal["hit", "miss"]]) -> None:
+        super().__init__()
+        self._timings_ms = dict(timings_ms)
+
+    def milliseconds(self) -> dict[str, float | Literal["hit", "miss"]]:
+        return self._timings_ms
 
 
 class Deadline:

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -79,12 +80,10 @@ class Submit:
         self._clock = clock
 
     def single(self, order: Order, source: Source) -> Job:
-        """Raises what `Images.hold` and `Task.check` raise, `QueueFull`, `Conflict`, `InvalidCallback`, …"""
-        fingerprint = _fingerprint(order, [source])
-        if known := self._known(order, fingerprint):
-            return known
+        """Raises what `Images.hold`, `Task.check` and `Models.manifest` raise, `QueueFull`, `Conflict`, …"""
         self._must_be_possible(order, self._bounds.jobs, batches=False)
-        job = replace(self._row(order, source), fingerprint=fingerprint, picture=self._hold(order, source))
+        job, content = self._held(order, self._row(order, source), source)
+        job = replace(job, fingerprint=_fingerprint(order.task, [content]))
         added = self._add([job], self._bounds.jobs)
         if added is job:
             ring(self._doorbell)
@@ -98,49 +97,57 @@ class Submit:
         at_once = min(concurrency or self._bounds.concurrency, self._bounds.concurrency)
         if at_once < 1:
             raise InvalidBatch("The concurrency of a batch is at least 1.")
-        found = list(sources)
-        if not 1 <= len(found) <= self._bounds.files:
-            raise InvalidBatch(f"A batch has between 1 and {self._bounds.files:,} pictures, not {len(found):,}.")
-        fingerprint = _fingerprint(order, found)
-        if known := self._known(order, fingerprint):
-            return known
         self._must_be_possible(order, self._bounds.batches, batches=True)
         parent = self._row(order, Source())
-        task = {**order.task.as_json(), "concurrency": at_once}
-        ends = parent.created_at + BATCH_LIFE
-        parent = replace(parent, kind=Kind.batch, task=task, fingerprint=fingerprint, expires_at=ends)
-        children: list[Job] = []
-        try:
-            for position, source in enumerate(found):
-                children.append(self._child(order, source, parent, position))
-        except BaseException:
-            self._release(children)
-            raise
+        parent = replace(
+            parent,
+            kind=Kind.batch,
+            task={**order.task.as_json(), "concurrency": at_once},
+            expires_at=parent.created_at + BATCH_LIFE,
+        )
+        children, contents = self._children(order, parent, sources)
+        parent = replace(parent, fingerprint=_fingerprint(order.task, contents))
         added = self._add([parent, *children], self._bounds.batches)
         if added is parent:
             self._batches.advance(parent)
         return added
 
-    def _child(self, order: Order, source: Source, parent: Job, position: int) -> Job:
-        plain = replace(order, callback_url=None, idempotency_key=None)
-        at = parent.created_at
+    def _children(self, order: Order, parent: Job, sources: Iterable[Source]) -> tuple[list[Job], list[str]]:
+        """And what their pictures hold. One picture at a time is in memory."""
+        children: list[Job] = []
+        contents: list[str] = []
+        with ExitStack() as undo:
+            undo.callback(self._release, children)
+            for source in sources:
+                if len(children) == self._bounds.files:
+                    raise InvalidBatch(f"A batch has at most {self._bounds.files:,} pictures.")
+                child, content = self._child(order, source, parent, len(children))
+                children.append(child)
+                contents.append(content)
+            if not children:
+                raise InvalidBatch("The batch has no pictures: give images, an archive or image_ids.")
+            undo.pop_all()
+        return children, contents
+
+    def _child(self, order: Order, source: Source, parent: Job, position: int) -> tuple[Job, str]:
         child = replace(
-            self._row(plain, source),
+            self._row(replace(order, callback_url=None, idempotency_key=None), source),
             parent_id=parent.id,
             position=position,
             admitted=False,
             expires_at=parent.expires_at,
-            rank=rank(order.priority, at, in_batch=True),
+            rank=rank(order.priority, parent.created_at, in_batch=True),
         )
         try:
-            return replace(child, picture=self._hold(order, source))
+            return self._held(order, child, source)
         except (Unavailable, StorageFull):
             raise
         except QuarryError as exc:
-            return replace(child, status=Status.failed, error=exc.code, detail=exc.detail, ended_at=at)
+            at = parent.created_at
+            return replace(child, status=Status.failed, error=exc.code, detail=exc.detail, ended_at=at), exc.code
 
-    def _hold(self, order: Order, source: Source) -> str:
-        """Keep the picture for the job, and see whether the task makes sense on it. The id of the hold."""
+    def _held(self, order: Order, job: Job, source: Source) -> tuple[Job, str]:
+        """With its picture kept for it, on which the task makes sense; and what the picture holds."""
         if source.data is not None:
             held = self._images.hold(source.data, order.owner)
         else:
@@ -150,7 +157,7 @@ class Submit:
         except BaseException:
             self._images.release(held.id, order.owner)
             raise
-        return held.id
+        return replace(job, picture=held.id), held.content
 
     def _row(self, order: Order, source: Source) -> Job:
         at = self._clock()
@@ -177,7 +184,8 @@ class Submit:
         self._doorbell.must_exist()
         self._models.manifest(order.task.model)
         self._callbacks.must_be_accepted(order.callback_url)
-        if self._rows.waiting(batches=batches) >= most:
+        key = order.idempotency_key
+        if self._rows.waiting(batches=batches) >= most and not (key and self._rows.by_key(order.owner, key)):
             raise QueueFull("More jobs are waiting than may; try again later.", retry_after=10)
 
     def _add(self, jobs: list[Job], most: int) -> Job:
@@ -192,12 +200,6 @@ class Submit:
         self._release(jobs)
         return _same(twin, jobs[0].fingerprint)
 
-    def _known(self, order: Order, fingerprint: str) -> Job | None:
-        if order.idempotency_key is None:
-            return None
-        found = self._rows.by_key(order.owner, order.idempotency_key)
-        return _same(found, fingerprint) if found else None
-
     def _release(self, jobs: Iterable[Job]) -> None:
         for job in jobs:
             self._images.release(job.picture, job.owner)
@@ -209,9 +211,6 @@ def _same(job: Job, fingerprint: str | None) -> Job:
     return job
 
 
-def _fingerprint(order: Order, sources: list[Source]) -> str:
+def _fingerprint(task: Task, contents: Sequence[str]) -> str:
     """What makes two requests the same."""
-    if order.idempotency_key is None:
-        return ""
-    pictures = [source.image_id or hashlib.sha256(source.data or b"").hexdigest() for source in sources]
-    return hashlib.sha256(json.dumps([order.task.as_json(), pictures]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([task.as_json(), list(contents)]).encode()).hexdigest()

@@ -11,6 +11,8 @@ from orchestrator.api.schemas import HealthBody, PartBody
 from orchestrator.bootstrap import Services
 
 READY_PATIENCE_SECONDS = 2.0
+SPARABLE = {"queue"}
+"""Without it pictures are segmented all the same, and jobs accepted, to be done when it is back."""
 
 router = APIRouter(prefix="/health", tags=["health"])
 
@@ -31,7 +33,7 @@ async def live() -> dict[str, str]:
 async def ready(services: Wired, request: Request, response: Response) -> HealthBody:
     """The service can do its work: 200, or 503 with the part that cannot."""
     body = await _ask(services, request, READY_PATIENCE_SECONDS)
-    if body.status != "ok":
+    if not all(part.ok for name, part in body.parts.items() if name not in SPARABLE):
         response.status_code = 503
         response.headers["Retry-After"] = "2"
     return body
