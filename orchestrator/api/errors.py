@@ -1,5 +1,6 @@
 """Errors at the edge: one table from our errors to HTTP, one JSON shape, for all of them."""
 
+import errno
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -92,6 +93,10 @@ async def _validation(_: Request, exc: RequestValidationError) -> JSONResponse:
 
 
 async def _http(_: Request, exc: HTTPException) -> JSONResponse:
+    cause = exc.__cause__
+    if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        # The framework takes whatever stops it from reading a form for the caller's fault.
+        return respond(errors.StorageFull("The disk that holds files while they are uploaded is full."))
     code = _CODES.get(exc.status_code, "invalid_request")
     return _response(exc.status_code, code, f"{exc.detail}.", dict(exc.headers or {}))
 

@@ -51,6 +51,7 @@ class Operations:
         """The same, to be kept."""
         if task.operation is Kind.extract:
             extraction = self.extract(task, image, watch, progress)
-            return Outcome(objects.files(extraction, watch), {"objects": len(extraction.objects)})
+            kept = objects.stored(extraction, watch)
+            return Outcome(objects.files(extraction, kept), {"objects": len(kept.objects)})
         answer = self.segment(task, image, watch, progress)
         return Outcome(results.files(answer, image, watch), {"masks": len(answer.masks)})

@@ -83,13 +83,14 @@ def extract(
     task = Task(Kind.extract, asdict(fields), model or services.settings.default_model, form)
     task.check((image.height, image.width))
     found = services.operations.extract(task, image, watch, picture.deadline.check)
+    kept = objects.stored(found, watch)
     if form is ObjectsOutput.zip:
-        return Response(packing.zipped(objects.files(found, watch)), media_type=ZIP)
+        return Response(packing.zipped(objects.files(found, kept)), media_type=ZIP)
     if form is ObjectsOutput.png:
         if len(found.objects) != 1:
             raise InvalidPrompt(f"There are {len(found.objects)} objects, and not one: ask for output=zip, or links.")
         return Response(found.objects[0].png, media_type=PNG)
     request_id = current_request_id()
-    job = services.jobs.record(task, objects.files(found, watch), OWNER, picture.id, request_id)
-    body = schemas.extraction_body(objects.stored(found, watch), job.id, picture.id, request_id)
+    job = services.jobs.record(task, objects.files(found, kept), OWNER, picture.id, request_id)
+    body = schemas.extraction_body(kept, job.id, picture.id, request_id)
     return JSONResponse(body.model_dump())
