@@ -26,6 +26,7 @@ from orchestrator.settings import Settings
 from orchestrator.usecases.automatic import Automatic
 from orchestrator.usecases.batches import Batches
 from orchestrator.usecases.callbacks import Callbacks
+from orchestrator.usecases.cleanup import Cleanup
 from orchestrator.usecases.embeddings import Embeddings
 from orchestrator.usecases.extract import Extract
 from orchestrator.usecases.health import Check, Health
@@ -197,6 +198,15 @@ def upkeep(settings: Settings) -> tuple[Upkeep, Callbacks]:
     database.migrate(kept.engine)
     limit = timedelta(seconds=settings.job_time_limit)
     return Upkeep(kept.rows, kept.results, kept.doorbell, kept.batches, limit), kept.callbacks
+
+
+def cleanup(settings: Settings) -> Cleanup:
+    """Brings the database's schema up to date first."""
+    kept = state(settings, cache(settings))
+    database.migrate(kept.engine)
+    jobs = Jobs(kept.rows, kept.results, kept.images)
+    age = timedelta(days=settings.cleanup_older_than_days)
+    return Cleanup(jobs, kept.rows, kept.images, database.SqlImageRows(kept.engine), age)
 
 
 def _life(settings: Settings) -> timedelta:
