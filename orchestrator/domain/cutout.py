@@ -119,7 +119,7 @@ def cut(
 
 
 def usual_feather(size: Size, low_res_side: int) -> float:
-    """Of a picture or crop of `size`: a pixel of the low-res mask, whose edge cannot be known better; 3 at the least."""
+    """Of a picture or crop of `size`: one pixel of the low-res mask, which knows its edge no better; at least 3."""
     return max(3.0, max(size) / low_res_side)
 
 
