@@ -35,6 +35,7 @@ from orchestrator.usecases.lease import Terms
 from orchestrator.usecases.models import Models
 from orchestrator.usecases.operations import Operations
 from orchestrator.usecases.ports import ArrayCache, Decoders, Doorbell, Encoder
+from orchestrator.usecases.refinement import Refinement
 from orchestrator.usecases.segment import Segment
 from orchestrator.usecases.submit import Bounds, Submit
 from orchestrator.usecases.upkeep import Upkeep
@@ -83,6 +84,7 @@ class Services:
     segment: Segment
     automatic: Automatic
     extract: Extract
+    refinement: Refinement
     operations: Operations
     images: Images
     jobs: Jobs
@@ -170,6 +172,7 @@ def services(settings: Settings) -> Services:
         segment=parts.segment,
         automatic=parts.automatic,
         extract=parts.extract,
+        refinement=Refinement(parts.cache),
         operations=parts.operations,
         images=kept.images,
         jobs=Jobs(kept.rows, kept.results, kept.images),

@@ -136,6 +136,9 @@ class ImageRows(Protocol):
 
     def get(self, image_id: str) -> StoredImage | None: ...
 
+    def older_than(self, time: datetime, most: int) -> list[StoredImage]:
+        """Added before, the oldest first."""
+
     def exclusive(self, content: str) -> AbstractContextManager[ContentRows]:
         """A transaction that no other on the same content runs beside: rows and file change together."""
 

@@ -9,8 +9,8 @@ from pydantic import TypeAdapter
 
 from orchestrator.api import errors, inputs, schemas
 from orchestrator.api.aside import aside
+from orchestrator.api.forms import Output
 from orchestrator.api.inputs import OWNER, GivenAuto, GivenBoxes, ImageId, ModelName, Upload, Wired
-from orchestrator.api.outputs import Output
 from orchestrator.api.request_id import current_request_id
 from orchestrator.api.schemas import AcceptedBody
 from orchestrator.bootstrap import Services
