@@ -26,6 +26,7 @@ from orchestrator.settings import Settings
 from orchestrator.usecases.automatic import Automatic
 from orchestrator.usecases.batches import Batches
 from orchestrator.usecases.callbacks import Callbacks
+from orchestrator.usecases.cleanup import Cleanup
 from orchestrator.usecases.embeddings import Embeddings
 from orchestrator.usecases.extract import Extract
 from orchestrator.usecases.health import Check, Health
@@ -72,6 +73,15 @@ class State:
     doorbell: Doorbell
     batches: Batches
     callbacks: Callbacks
+
+
+@dataclass(frozen=True)
+class Care:
+    """What is done again and again beside the workers."""
+
+    upkeep: Upkeep
+    callbacks: Callbacks
+    cleanup: Cleanup
 
 
 @dataclass(frozen=True)
@@ -191,12 +201,18 @@ def work(settings: Settings) -> Work:
     return Work(kept.rows, kept.results, kept.images, parts.operations, kept.batches, rules)
 
 
-def upkeep(settings: Settings) -> tuple[Upkeep, Callbacks]:
+def care(settings: Settings) -> Care:
     """What the workers' supervisor does beside them. Brings the database's schema up to date first."""
     kept = state(settings, cache(settings))
     database.migrate(kept.engine)
     limit = timedelta(seconds=settings.job_time_limit)
-    return Upkeep(kept.rows, kept.results, kept.doorbell, kept.batches, limit), kept.callbacks
+    jobs = Jobs(kept.rows, kept.results, kept.images)
+    older_than = timedelta(days=settings.cleanup_older_than_days)
+    return Care(
+        upkeep=Upkeep(kept.rows, kept.results, kept.doorbell, kept.batches, limit),
+        callbacks=kept.callbacks,
+        cleanup=Cleanup(jobs, kept.rows, kept.images, database.SqlImageRows(kept.engine), older_than),
+    )
 
 
 def _life(settings: Settings) -> timedelta:
