@@ -76,6 +76,15 @@ class State:
 
 
 @dataclass(frozen=True)
+class Care:
+    """What is done again and again beside the workers."""
+
+    upkeep: Upkeep
+    callbacks: Callbacks
+    cleanup: Cleanup
+
+
+@dataclass(frozen=True)
 class Services:
     """What the API's routes call."""
 
@@ -192,12 +201,18 @@ def work(settings: Settings) -> Work:
     return Work(kept.rows, kept.results, kept.images, parts.operations, kept.batches, rules)
 
 
-def upkeep(settings: Settings) -> tuple[Upkeep, Callbacks]:
+def care(settings: Settings) -> Care:
     """What the workers' supervisor does beside them. Brings the database's schema up to date first."""
     kept = state(settings, cache(settings))
     database.migrate(kept.engine)
     limit = timedelta(seconds=settings.job_time_limit)
-    return Upkeep(kept.rows, kept.results, kept.doorbell, kept.batches, limit), kept.callbacks
+    jobs = Jobs(kept.rows, kept.results, kept.images)
+    older_than = timedelta(days=settings.cleanup_older_than_days)
+    return Care(
+        upkeep=Upkeep(kept.rows, kept.results, kept.doorbell, kept.batches, limit),
+        callbacks=kept.callbacks,
+        cleanup=Cleanup(jobs, kept.rows, kept.images, database.SqlImageRows(kept.engine), older_than),
+    )
 
 
 def cleanup(settings: Settings) -> Cleanup:

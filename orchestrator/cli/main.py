@@ -48,7 +48,7 @@ def main() -> None:
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
 def up(context: typer.Context) -> NoReturn:
-    """Run the whole stack here: Triton, Redis and the API, until Ctrl-C."""
+    """Run the whole stack here: Triton, Redis, the API and a worker, until Ctrl-C."""
     os.execv(sys.executable, [sys.executable, "-m", "orchestrator.local", *context.args])  # noqa: S606 - no shell
 
 

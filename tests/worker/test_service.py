@@ -135,6 +135,23 @@ def test_one_broken_picture_of_ten_fails_alone(cluster: Cluster) -> None:
 BOX_SMALL = {"boxes": "[[10,10,90,90]]"}
 
 
+def test_objects_are_extracted_as_a_job_and_as_a_batch(cluster: Cluster) -> None:
+    asked = httpx2.post(f"{cluster.api}/segment/objects/extract", files={"image": PICTURE}, data=BOX).json()
+    details = cluster.ended(cluster.submit("objects/extract", PICTURE, BOX))
+    assert {"object_0.png", "result.json"} <= set(details["files"])
+    found = cluster.get(f"/jobs/{details['job_id']}/result")
+    assert len(found["objects"]) == len(asked["objects"]) == 1
+    home = Path(cluster.environment["RESULTS_DIR"]) / "objects" / details["job_id"]
+    assert (home / "object_0.png").exists()
+    fields = {"operation": "extract", **BOX, "output": "zip"}
+    answer = httpx2.post(f"{cluster.api}/segment/batch", files=[("images", ("a.png", PICTURE))], data=fields)
+    batch = cluster.ended(answer.json()["job_id"])
+    result = cluster.get(f"/jobs/{batch['job_id']}/result")
+    assert result["statistics"]["objects"] == 1
+    packed = httpx2.get(cluster.api + result["children"][0]["links"]["result"])
+    assert packed.headers["content-type"] == "application/zip"
+
+
 def test_a_batch_comes_as_an_archive_or_as_ids_too(cluster: Cluster) -> None:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
@@ -164,6 +181,9 @@ def test_a_batch_comes_as_an_archive_or_as_ids_too(cluster: Cluster) -> None:
         ({"data": {"image_ids": '["x"]', "model": "sam9"}}, 404, "not_found"),
         ({"data": {"image_ids": '["x"]', "concurrency": "0"}}, 422, "invalid_request"),
         ({"data": {"image_ids": '["x"]', "operation": "single"}}, 422, "invalid_request"),
+        ({"data": {"image_ids": '["x"]', "operation": "batch"}}, 422, "invalid_request"),
+        ({"data": {"image_ids": '["x"]', "operation": "extract", "output": "coco"}}, 400, "invalid_batch"),
+        ({"data": {"image_ids": '["x"]', "operation": "box", "box": "[1,1,9,9]"}}, 400, "invalid_prompt"),
     ],
 )
 def test_a_batch_that_makes_no_sense_is_refused(cluster: Cluster, given: Any, status: int, code: str) -> None:
