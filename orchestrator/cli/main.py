@@ -13,7 +13,7 @@ import httpx2
 import typer
 from rich.table import Table
 
-from orchestrator.cli import report
+from orchestrator.cli import batch, queue, report
 from orchestrator.cli.engine import Engine, Here, Prompt, Refused, There
 from orchestrator.domain.errors import QuarryError
 from orchestrator.settings import WrongSetting
@@ -103,6 +103,42 @@ def auto(
     report.show(answer, output)
 
 
+@app.command(name="batch")
+def run_batch(
+    folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, readable=True, help="Pictures, also deeper.")],
+    output: Output = Path("out"),
+    operation: Annotated[str, typer.Option(help="auto, box or extract.")] = "auto",
+    field: Annotated[
+        list[str] | None,
+        typer.Option("--field", "-f", help="name=value, as the API's form has it; may be given again."),
+    ] = None,
+    model: Model = None,
+    server: Server = None,
+) -> None:
+    """All pictures below a folder, by a running service; stopped and started again, it goes on where it was."""
+    if server is None:
+        raise Refused("Batches are done by a running service: give --server URL (quarry up starts one).")
+    fields = dict(_field(text) for text in field or []) | {"operation": operation}
+    fields |= {"model": model} if model else {}
+    pictures = batch.find(folder, fields)
+    client, failed = batch.Client(server, output, fields), dict[str, str]()
+    with report.bars() as progress:
+        for number, part in enumerate(batch.chunks(pictures), 1):
+            failed |= client.run(number, part, progress)
+    report.show_batch(len(pictures), failed, output)
+
+
+@app.command()
+def jobs(
+    limit: Annotated[int, typer.Option(min=1, max=200, help="The newest so many.")] = 20,
+    children: Annotated[bool, typer.Option(help="The children of batches too.")] = False,
+    server: Server = None,
+) -> None:
+    """What waits, what runs and what became of it: of a service, or by DATABASE_URL and REDIS_URL."""
+    found = queue.there(server, limit, children=children) if server else queue.here(limit, children=children)
+    report.show_queue(found)
+
+
 @models_app.command("list")
 def list_models(server: Server = None) -> None:
     """All variants and their state."""
@@ -128,6 +164,13 @@ def unload(name: str, server: Server = None) -> None:
 
 def _engine(server: str | None, model: str | None) -> Engine:
     return There(server, model) if server else Here(model)
+
+
+def _field(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise typer.BadParameter(f"--field {text}: name=value is expected")
+    return name, value
 
 
 def _numbers(texts: list[str] | None, count: int, option: str) -> list[list[float]]:
