@@ -77,7 +77,7 @@ def test_a_jobs_result_is_what_the_request_would_have_answered(
 
 
 def test_events_tell_of_progress_that_never_goes_back_and_of_the_end(cluster: Cluster) -> None:
-    job_id = cluster.submit("auto", PICTURE, SLOW | {"points_per_side": "40", "max_masks": "5"})
+    job_id = cluster.submit("auto", PICTURE, SLOW | {"points_per_side": "24", "max_masks": "3"})
     with httpx2.stream("GET", f"{cluster.api}/jobs/{job_id}/events", timeout=60) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         told = list(events(answer.iter_lines()))
@@ -104,7 +104,7 @@ def test_what_runs_is_canceled_within_moments(cluster: Cluster) -> None:
 
 
 def test_a_killed_worker_costs_an_attempt_and_not_the_job(cluster: Cluster) -> None:
-    job_id = cluster.submit("auto", PICTURE, SLOW | {"points_per_side": "32", "max_masks": "3"})
+    job_id = cluster.submit("auto", PICTURE, SLOW | {"points_per_side": "20", "max_masks": "3"})
     assert eventually(lambda: cluster.get(f"/jobs/{job_id}/status")["status"] == "running", 20)
     (worker,) = cluster.workers()
     send(worker)
@@ -247,7 +247,7 @@ def test_jobs_are_accepted_while_redis_is_away_and_done_when_it_is_back_empty(cl
 
 
 def test_workers_die_with_their_supervisor_and_the_job_goes_on(cluster: Cluster) -> None:
-    job_id = cluster.submit("auto", PICTURE, SLOW | {"points_per_side": "32", "max_masks": "3"})
+    job_id = cluster.submit("auto", PICTURE, SLOW | {"points_per_side": "20", "max_masks": "3"})
     assert eventually(lambda: cluster.get(f"/jobs/{job_id}/status")["status"] == "running", 20)
     workers = cluster.workers()
     (supervisor,) = [each for each in cluster.children("worker", "-m orchestrator.worker") if each not in workers]
