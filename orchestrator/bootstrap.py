@@ -29,6 +29,7 @@ from orchestrator.settings import Settings
 from orchestrator.usecases.automatic import Automatic
 from orchestrator.usecases.batches import Batches
 from orchestrator.usecases.callbacks import Callbacks
+from orchestrator.usecases.cleanup import Cleanup
 from orchestrator.usecases.embeddings import Embeddings
 from orchestrator.usecases.extract import Extract
 from orchestrator.usecases.health import Check, Health
@@ -38,6 +39,7 @@ from orchestrator.usecases.lease import Terms
 from orchestrator.usecases.models import Models
 from orchestrator.usecases.operations import Operations
 from orchestrator.usecases.ports import ArrayCache, Decoders, Doorbell, Encoder
+from orchestrator.usecases.refinement import Refinement
 from orchestrator.usecases.segment import Segment
 from orchestrator.usecases.submit import Bounds, Submit
 from orchestrator.usecases.upkeep import Upkeep
@@ -77,6 +79,15 @@ class State:
 
 
 @dataclass(frozen=True)
+class Care:
+    """What is done again and again beside the workers."""
+
+    upkeep: Upkeep
+    callbacks: Callbacks
+    cleanup: Cleanup
+
+
+@dataclass(frozen=True)
 class Services:
     """What the API's routes call."""
 
@@ -86,6 +97,7 @@ class Services:
     segment: Segment
     automatic: Automatic
     extract: Extract
+    refinement: Refinement
     operations: Operations
     images: Images
     jobs: Jobs
@@ -199,6 +211,7 @@ def services(settings: Settings) -> Services:
         segment=parts.segment,
         automatic=parts.automatic,
         extract=parts.extract,
+        refinement=Refinement(parts.cache),
         operations=parts.operations,
         images=kept.images,
         jobs=Jobs(kept.rows, kept.results, kept.images),
@@ -217,12 +230,27 @@ def work(settings: Settings) -> Work:
     return Work(kept.rows, kept.results, kept.images, parts.operations, kept.batches, rules)
 
 
-def upkeep(settings: Settings) -> tuple[Upkeep, Callbacks]:
+def care(settings: Settings) -> Care:
     """What the workers' supervisor does beside them. Brings the database's schema up to date first."""
     kept = state(settings, cache(settings))
     database.migrate(kept.engine)
     limit = timedelta(seconds=settings.job_time_limit)
-    return Upkeep(kept.rows, kept.results, kept.doorbell, kept.batches, limit), kept.callbacks
+    jobs = Jobs(kept.rows, kept.results, kept.images)
+    older_than = timedelta(days=settings.cleanup_older_than_days)
+    return Care(
+        upkeep=Upkeep(kept.rows, kept.results, kept.doorbell, kept.batches, limit),
+        callbacks=kept.callbacks,
+        cleanup=Cleanup(jobs, kept.rows, kept.images, database.SqlImageRows(kept.engine), older_than),
+    )
+
+
+def cleanup(settings: Settings) -> Cleanup:
+    """Brings the database's schema up to date first."""
+    kept = state(settings, cache(settings))
+    database.migrate(kept.engine)
+    jobs = Jobs(kept.rows, kept.results, kept.images)
+    age = timedelta(days=settings.cleanup_older_than_days)
+    return Cleanup(jobs, kept.rows, kept.images, database.SqlImageRows(kept.engine), age)
 
 
 def _life(settings: Settings) -> timedelta:

@@ -69,6 +69,7 @@ class Settings(BaseSettings):
     embedding_cache_mb: int = Field(256, ge=0)  # in each process
     embedding_cache_shared_mb: int = Field(256, ge=0)  # in Redis, of all replicas together
     embedding_cache_seconds: int = Field(3600, ge=1)  # from the last use on
+    cleanup_older_than_days: int = Field(7, ge=1)  # ended jobs and uploads
     upload_dir: Path = Path("./uploads")
     results_dir: Path = Path("./results")
 

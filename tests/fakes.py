@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +86,10 @@ class FakeRows:
 
     def get(self, image_id: str) -> StoredImage | None:
         return self.rows.get(image_id)
+
+    def older_than(self, time: datetime, most: int) -> list[StoredImage]:
+        old = [row for row in self.rows.values() if row.created_at < time]
+        return sorted(old, key=lambda row: row.created_at)[:most]
 
     @contextmanager
     def exclusive(self, content: str) -> Iterator["FakeContentRows"]:

@@ -13,7 +13,7 @@ from sqlalchemy.exc import ArgumentError, InterfaceError, NoSuchModuleError, Ope
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.types import TypeDecorator
-from sqlmodel import Column, Field, Session, SQLModel, select
+from sqlmodel import Column, Field, Session, SQLModel, col, select
 
 from orchestrator.domain.errors import Unavailable
 from orchestrator.usecases.ports import StoredImage
@@ -46,7 +46,7 @@ class ImageRow(SQLModel, table=True):
     width: int
     height: int
     bytes: int
-    created_at: datetime = Field(sa_column=Column(Utc, nullable=False))
+    created_at: datetime = Field(sa_column=Column(Utc, nullable=False, index=True))
 
 
 def connect(url: str) -> Engine:
@@ -140,6 +140,12 @@ class SqlImageRows:
         with translated(), Session(self._engine) as session:
             row = session.get(ImageRow, image_id)
             return _stored(row) if row else None
+
+    def older_than(self, time: datetime, most: int) -> list[StoredImage]:
+        created = col(ImageRow.created_at)
+        with translated(), Session(self._engine) as session:
+            asked = select(ImageRow).where(created < time).order_by(created).limit(most)
+            return [_stored(row) for row in session.exec(asked)]
 
     @contextmanager
     def exclusive(self, content: str) -> Iterator["SqlContentRows"]:

@@ -30,7 +30,7 @@ class FolderPictureFiles:
             if part:
                 with contextlib.suppress(OSError):
                     Path(part).unlink()
-            if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+            if exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise StorageFull("The disk that holds the uploads is full.") from exc
             raise Unavailable(f"The upload folder cannot be written: {exc.strerror}.", retry_after=30) from exc
 

@@ -142,6 +142,6 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except OSError as exc:
-        if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+        if exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise StorageFull("The disk that holds the results is full.") from exc
         raise Unavailable(f"The results folder cannot be used: {exc.strerror}.", retry_after=30) from exc

@@ -16,7 +16,7 @@ from orchestrator import bootstrap
 from orchestrator.api import errors
 from orchestrator.api.admission import FORM_BYTES, MOST_WAITING, THREADS_PER_CORE, Admission, BodyLimit
 from orchestrator.api.request_id import HEADER, RequestId
-from orchestrator.api.routes import asynchronous, health, images, jobs, models, segment
+from orchestrator.api.routes import asynchronous, extract, health, images, jobs, models, segment
 from orchestrator.bootstrap import Services
 from orchestrator.domain.errors import QuarryError
 from orchestrator.settings import Settings
@@ -46,7 +46,7 @@ def build(services: Services) -> FastAPI:
     app.state.services = services
     app.state.streams = 0
     errors.install(app)
-    for routes in (segment, asynchronous, jobs, images, models, health):
+    for routes in (segment, extract, asynchronous, jobs, images, models, health):
         app.include_router(routes.router)
     app.mount("/", StaticFiles(directory=WEB, html=True))
     # The last that is added is the first that a request meets.
@@ -57,7 +57,7 @@ def build(services: Services) -> FastAPI:
         allow_origins=settings.cors_origins,
         allow_methods=settings.cors_methods,
         allow_headers=settings.cors_headers,
-        expose_headers=[HEADER, "Retry-After"],
+        expose_headers=[HEADER, "Retry-After", "ETag", "Content-Range", "Content-Disposition"],
     )
     app.add_middleware(Admission, most=MOST_WAITING)
     app.add_middleware(RequestId)

@@ -1,5 +1,6 @@
 """Errors at the edge: one table from our errors to HTTP, one JSON shape, for all of them."""
 
+import errno
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -49,7 +50,14 @@ TABLE: dict[type[errors.QuarryError], Row] = {
     errors.DeadlineExceeded: Row(504, "deadline_exceeded"),
     errors.StorageFull: Row(507, "storage_full"),
 }
-_CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 422: "invalid_request"}
+_CODES = {
+    404: "not_found",
+    405: "method_not_allowed",
+    406: "not_acceptable",
+    413: "too_large",
+    416: "range_not_satisfiable",
+    422: "invalid_request",
+}
 
 
 def respond(error: errors.QuarryError) -> JSONResponse:
@@ -85,6 +93,10 @@ async def _validation(_: Request, exc: RequestValidationError) -> JSONResponse:
 
 
 async def _http(_: Request, exc: HTTPException) -> JSONResponse:
+    cause = exc.__cause__
+    if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        # The framework takes whatever stops it from reading a form for the caller's fault.
+        return respond(errors.StorageFull("The disk that holds files while they are uploaded is full."))
     code = _CODES.get(exc.status_code, "invalid_request")
     return _response(exc.status_code, code, f"{exc.detail}.", dict(exc.headers or {}))
 

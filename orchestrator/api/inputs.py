@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, File, Form, Request, UploadFile
@@ -35,17 +36,21 @@ ModelName = Annotated[str | None, Form(description="`tiny`, `vit_b`, `vit_l` or 
 
 @dataclass(frozen=True)
 class Picture:
-    """The decoded picture of a request. `id` if it came by one; `watch` has run since its bytes were at hand."""
+    """The picture of a request, decoded when its pixels are needed.
+
+    `id` if it came by one; `name` for documents that name files; `watch` has run since its bytes were at hand.
+    """
 
     image: Image
     id: str | None
+    name: str
     watch: Stopwatch
     deadline: Deadline
 
     @staticmethod
-    def of_job(image: Image, image_id: str | None, timings_ms: Mapping[str, Any]) -> "Picture":
+    def of_job(image: Image, image_id: str | None, name: str, timings_ms: Mapping[str, Any]) -> "Picture":
         """Of a result that was made before, in `timings_ms`."""
-        return Picture(image, image_id, StoppedWatch(timings_ms), Deadline(math.inf, 0.0))
+        return Picture(image, image_id, name, StoppedWatch(timings_ms), Deadline(math.inf, 0.0))
 
 
 def picture(request: Request, services: Wired, image: Upload = None, image_id: ImageId = None) -> Picture:
@@ -54,9 +59,11 @@ def picture(request: Request, services: Wired, image: Upload = None, image_id: I
         raise InvalidPicture("Give either a picture (image) or the id of one (image_id).")
     watch = Stopwatch()
     with watch.stage("read"):
-        data = services.images.read(image_id, OWNER) if image_id else read(image, services)
         deadline = Deadline(services.settings.request_timeout_seconds, request.state.arrived)
-        return Picture(images.decode(data, services.limits), image_id, watch, deadline)
+        if image_id is not None:
+            return Picture(services.images.open(image_id, OWNER), image_id, image_id, watch, deadline)
+        name = PurePath(image.filename or "image").name if image else ""
+        return Picture(images.glance(read(image, services), services.limits), None, name, watch, deadline)
 
 
 def read(upload: UploadFile | None, services: Services) -> bytes:
@@ -125,8 +132,13 @@ async def box_fields(boxes: BoxesText = None, box: BoxText = None) -> BoxFields:
     """Raises `RequestValidationError`, and `InvalidPrompt` for a `box`, which would else be the whole picture."""
     if box is not None:
         raise InvalidPrompt("This route takes a list of boxes: boxes=[[x0,y0,x1,y1],…].")
+    return BoxFields(box_rows(boxes))
+
+
+def box_rows(boxes: str | None) -> list[list[float]]:
+    """Raises `RequestValidationError`."""
     rows: list[list[float]] | None = parse(_ROWS, boxes, "boxes")
-    return BoxFields(rows or [])
+    return rows or []
 
 
 async def auto_fields(

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 from orchestrator.domain.job import Job, Kind, Priority, Status
 from orchestrator.domain.masks import Mask
 from orchestrator.usecases.models import ModelStatus
+from orchestrator.usecases.objects import StoredExtraction
 from orchestrator.usecases.ports import StoredImage, Tally
 from orchestrator.usecases.segment import Segmentation
 
@@ -52,6 +53,22 @@ class SegmentationBody(BaseModel):
         description="By stage; `cache` says whether the embedding was at hand.",
         examples=[{"prepare": 4.1, "encode": 61.0, "decode": 9.2, "total": 88.0, "cache": "miss"}],
     )
+    request_id: str
+
+
+class ObjectBody(BaseModel):
+    url: str = Field(description="Where its PNG is.", examples=["/jobs/5b1f…/files/object_0.png"])
+    file: str = Field(examples=["object_0.png"])
+    box: tuple[int, int, int, int] = Field(description="x, y, width, height of the PNG in the picture's frame.")
+    mask: MaskBody
+
+
+class ExtractionBody(BaseModel):
+    image: ImageBody
+    model: ModelBody
+    objects: list[ObjectBody] = Field(description="Largest first.")
+    job_id: str = Field(description="The ended job that keeps the pictures, until it is erased or cleaned up by age.")
+    timings_ms: Timings
     request_id: str
 
 
@@ -186,6 +203,21 @@ def segmentation_body(
         model=ModelBody(name=answer.model.variant, version=answer.model.version),
         masks=[mask_body(mask) for mask in answer.masks],
         timings_ms=timings_ms,
+        request_id=request_id,
+    )
+
+
+def extraction_body(found: StoredExtraction, job_id: str, image_id: str | None, request_id: str) -> ExtractionBody:
+    height, width = found.size
+    return ExtractionBody(
+        image=ImageBody(id=image_id, width=width, height=height),
+        model=ModelBody(name=found.model.variant, version=found.model.version),
+        objects=[
+            ObjectBody(url=f"/jobs/{job_id}/files/{each.file}", file=each.file, box=each.box, mask=mask_body(each.mask))
+            for each in found.objects
+        ],
+        job_id=job_id,
+        timings_ms=dict(found.timings_ms),
         request_id=request_id,
     )
 

@@ -13,21 +13,20 @@ import httpx2
 import typer
 from rich.table import Table
 
-from orchestrator.cli import report
-from orchestrator.cli.engine import Engine, Here, Prompt, Refused, There
+from orchestrator import bootstrap
+from orchestrator.cli import batch, extract, queue, report
+from orchestrator.cli.engine import Prompt, Refused
+from orchestrator.cli.options import Model, Output, Server, engine
 from orchestrator.domain.errors import QuarryError
-from orchestrator.settings import WrongSetting
+from orchestrator.settings import WrongSetting, read
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Image Quarry: cut objects out of pictures.")
 models_app = typer.Typer(no_args_is_help=True, help="What can be asked for, and what is at hand.")
 app.add_typer(models_app, name="models")
 
 Picture = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="The picture.")]
-Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")]
-Server = Annotated[
-    str | None, typer.Option(envvar="QUARRY_SERVER", help="Address of a running service; this process without it.")
-]
-Model = Annotated[str | None, typer.Option(help="tiny, vit_b, vit_l or vit_h; DEFAULT_MODEL without it.")]
+
+app.command()(extract.extract)
 
 
 def main() -> None:
@@ -46,7 +45,7 @@ def main() -> None:
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
 def up(context: typer.Context) -> NoReturn:
-    """Run the whole stack here: Triton, Redis and the API, until Ctrl-C."""
+    """Run the whole stack here: Triton, Redis, the API and a worker, until Ctrl-C."""
     os.execv(sys.executable, [sys.executable, "-m", "orchestrator.local", *context.args])  # noqa: S606 - no shell
 
 
@@ -69,7 +68,7 @@ def segment(
     if points and len(boxes) > 1:
         raise typer.BadParameter("points go with one box at most")
     with report.spinner(f"segmenting {image.name}"):
-        answer = _engine(server, model).segment(image, Prompt(points, labels, boxes))
+        answer = engine(server, model).segment(image, Prompt(points, labels, boxes))
     report.write_masks(answer, image, output)
     report.show(answer, output)
 
@@ -98,16 +97,65 @@ def auto(
     if max_masks is not None:
         options["max_masks"] = max_masks
     with report.bar(f"all masks of {image.name}") as progress:
-        answer = _engine(server, model).auto(image, options, progress)
+        answer = engine(server, model).auto(image, options, progress)
     report.write_coco(answer, image, output)
     report.show(answer, output)
+
+
+@app.command()
+def cleanup(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+) -> None:
+    """Remove ended jobs and uploads older than CLEANUP_OLDER_THAN_DAYS, as the workers do by themselves."""
+    with report.spinner("looking for what is old"):
+        cleaned = bootstrap.cleanup(read()).run(dry_run=dry_run)
+    verb = "would go" if dry_run else "are gone"
+    megabytes = f"{cleaned.bytes / 2**20:,.1f} MB"
+    before = f"{cleaned.before:%Y-%m-%d %H:%M} UTC"
+    report.out.print(f"{cleaned.jobs} jobs and {cleaned.images} uploads ({megabytes}) from before {before} {verb}.")
+
+
+@app.command(name="batch")
+def run_batch(
+    folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, readable=True, help="Pictures, also deeper.")],
+    output: Output = Path("out"),
+    operation: Annotated[str, typer.Option(help="auto, box or extract.")] = "auto",
+    field: Annotated[
+        list[str] | None,
+        typer.Option("--field", "-f", help="name=value, as the API's form has it; may be given again."),
+    ] = None,
+    model: Model = None,
+    server: Server = None,
+) -> None:
+    """All pictures below a folder, by a running service; stopped and started again, it goes on where it was."""
+    if server is None:
+        raise Refused("Batches are done by a running service: give --server URL (quarry up starts one).")
+    fields = dict(_field(text) for text in field or []) | {"operation": operation}
+    fields |= {"model": model} if model else {}
+    pictures = batch.find(folder, fields)
+    client, failed = batch.Client(server, output, fields), dict[str, str]()
+    with report.bars() as progress:
+        for number, part in enumerate(batch.chunks(pictures), 1):
+            failed |= client.run(number, part, progress)
+    report.show_batch(len(pictures), failed, output)
+
+
+@app.command()
+def jobs(
+    limit: Annotated[int, typer.Option(min=1, max=200, help="The newest so many.")] = 20,
+    children: Annotated[bool, typer.Option(help="The children of batches too.")] = False,
+    server: Server = None,
+) -> None:
+    """What waits, what runs and what became of it: of a service, or by DATABASE_URL and REDIS_URL."""
+    found = queue.there(server, limit, children=children) if server else queue.here(limit, children=children)
+    report.show_queue(found)
 
 
 @models_app.command("list")
 def list_models(server: Server = None) -> None:
     """All variants and their state."""
     table = Table("model", "state", "version", "side", "licence")
-    for model in _engine(server, None).models():
+    for model in engine(server, None).models():
         table.add_row(model.name, model.state, model.version, model.side, model.licence)
     report.out.print(table)
 
@@ -116,18 +164,21 @@ def list_models(server: Server = None) -> None:
 def load(name: str, server: Server = None) -> None:
     """Have Triton load a model (of --server's service, or at TRITON_URL)."""
     with report.spinner(f"loading {name}"):
-        state = _engine(server, None).load(name)
+        state = engine(server, None).load(name)
     report.out.print(f"{name}: {state}")
 
 
 @models_app.command()
 def unload(name: str, server: Server = None) -> None:
     """Have Triton unload a model (of --server's service, or at TRITON_URL)."""
-    report.out.print(f"{name}: {_engine(server, None).unload(name)}")
+    report.out.print(f"{name}: {engine(server, None).unload(name)}")
 
 
-def _engine(server: str | None, model: str | None) -> Engine:
-    return There(server, model) if server else Here(model)
+def _field(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise typer.BadParameter(f"--field {text}: name=value is expected")
+    return name, value
 
 
 def _numbers(texts: list[str] | None, count: int, option: str) -> list[list[float]]:

@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m orchestrator.local",
-        description="Runs Triton, Redis and the API on this machine until Ctrl-C.",
+        description="Runs Triton, Redis, the API and a worker on this machine until Ctrl-C.",
     )
     given = configured()
     parser.add_argument("--host", default=given.get("HOST", "127.0.0.1"))

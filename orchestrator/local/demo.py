@@ -59,7 +59,7 @@ def demonstrate(output: Path, console: Console) -> None:
         console.status("Starting …") as status,
         running(Options(Path(folder), "127.0.0.1", 0), say=status.update) as (found, supervisor),
     ):
-        console.print("[green]✓[/] Triton, Redis and the API are ready")
+        console.print("[green]✓[/] Triton, Redis, the API and a worker are ready")
         for name, (route, fields) in REQUESTS.items():
             supervisor.check()
             status.update(f"POST {route} …")

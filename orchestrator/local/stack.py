@@ -1,4 +1,4 @@
-"""The whole service on one machine: Triton, Redis and the API as processes.
+"""The whole service on one machine: Triton, Redis, the API and a worker as processes.
 
 The environment wins: where it names a Triton, a Redis or a database, none is started here.
 """
@@ -14,6 +14,8 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
+from orchestrator.adapters.rq_doorbell import RqDoorbell
+from orchestrator.domain.errors import Unavailable
 from orchestrator.local import redis, triton
 from orchestrator.local.lock import locked
 from orchestrator.local.network import answers, free_ports, is_free
@@ -76,9 +78,9 @@ def start(supervisor: Supervisor, options: Options, say: Say) -> Addresses:
     redis_url = start_redis(supervisor, environment, options.data_dir, say)
     url = local_url(options.host, port)
     for service in SERVICES:
-        part = service(environment, url)
-        say(f"Starting {part.name} …")
-        supervisor.start(part)
+        if part := service(environment, url):
+            say(f"Starting {part.name} …")
+            supervisor.start(part)
     return Addresses(url, str(options.data_dir.resolve()), os.getpid(), redis_url, triton_addresses)
 
 
@@ -146,8 +148,32 @@ def api(environment: Mapping[str, str], url: str) -> Part:
     )
 
 
+def worker(environment: Mapping[str, str], _: str) -> Part | None:
+    """None where there is no Redis to wake it."""
+    if not environment["REDIS_URL"]:
+        return None
+    doorbell = RqDoorbell(environment["REDIS_URL"])
+    return Part(
+        name="worker",
+        command=WORKER_COMMAND,
+        environment={**environment, "PYTHONUNBUFFERED": "1"},
+        ready=lambda: _listens(doorbell),
+        patience=120,
+        grace=35,  # it lets jobs end for up to 25 s
+        advice="It needs Redis and the database; what it was working on is in the database and goes on later.",
+    )
+
+
+def _listens(doorbell: RqDoorbell) -> bool:
+    try:
+        return doorbell.workers() > 0
+    except Unavailable:
+        return False
+
+
 API_COMMAND: Sequence[str] = (sys.executable, "-m", "orchestrator.api")
-SERVICES: Sequence[Callable[[Mapping[str, str], str], Part]] = (api,)
+WORKER_COMMAND: Sequence[str] = (sys.executable, "-m", "orchestrator.worker")
+SERVICES: Sequence[Callable[[Mapping[str, str], str], Part | None]] = (api, worker)
 """What runs beside Triton and Redis, in order: (environment, the API's URL) → part."""
 
 

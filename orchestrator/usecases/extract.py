@@ -87,7 +87,8 @@ class Extract:
             mask = found.masks[index]
             with watch.stage("cut"):
                 window = None if low is None else _window(low, mask.crop_box, model)
-                feather = max(mask.crop_box[2:]) / model.low_res_side
+                _, _, wide, high = mask.crop_box
+                feather = cutout.usual_feather((high, wide), model.low_res_side)
                 made = cutout.cut(image, mask, window, model.mask_threshold, feather, how)
                 objects[index] = ExtractedObject(mask, made.box, made.to_png())
         progress(1.0)
@@ -96,7 +97,7 @@ class Extract:
     def _logits(
         self, image: Image, found: Segmentation, how: CutoutOptions, watch: Stopwatch
     ) -> Iterator[Float16 | None]:
-        """Low-res logits of each mask; None where hard edges need none."""
+        """Low-res logits of each mask; None where its edges are hard."""
         if how.edges == "hard":
             yield from (None for _ in found.masks)
         elif found.logits:
@@ -104,7 +105,7 @@ class Extract:
         else:
             yield from self._look_again(image, found, watch)
 
-    def _look_again(self, image: Image, found: Segmentation, watch: Stopwatch) -> Iterator[Float16]:
+    def _look_again(self, image: Image, found: Segmentation, watch: Stopwatch) -> Iterator[Float16 | None]:
         """Automatic masks come without logits, which thousands of candidates would fill the memory with.
 
         Each is asked for again by its own point: of that prompt's candidates it is the one with its predicted IoU.
@@ -112,6 +113,9 @@ class Extract:
         decoder, side = self._decoders.get(found.model), found.model.image_side
         session, crop_box = None, None
         for mask in found.masks:
+            if len(mask.point_coords) != 1:
+                yield None  # what asked for it is not known any more
+                continue
             if session is None or mask.crop_box != crop_box:
                 crop_box = mask.crop_box
                 x, y, wide, high = crop_box

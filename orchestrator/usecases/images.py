@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 
 from orchestrator.domain import image as images
 from orchestrator.domain.errors import NotFound
-from orchestrator.domain.geometry import Size
 from orchestrator.domain.image import Image, Limits
 from orchestrator.usecases.ports import ImageRows, PictureFiles, StoredImage
 
@@ -35,16 +34,14 @@ class Images:
 
     def add(self, data: bytes, owner: str) -> StoredImage:
         """Check that it is a picture, and keep it. Raises what `image.decode` raises, and `StorageFull`."""
-        picture = images.decode(data, self._limits)
-        return self._keep(data, owner, (picture.height, picture.width))
+        return self._keep(data, owner, images.decode(data, self._limits))
 
     def hold(self, data: bytes, owner: str) -> StoredImage:
         """Keep a job's picture: its header is looked at now, the rest by whoever does the job.
 
         Raises what `image.glance` raises, and `StorageFull`.
         """
-        seen = images.glance(data, self._limits)
-        return self._keep(data, owner, (seen.height, seen.width))
+        return self._keep(data, owner, images.glance(data, self._limits))
 
     def share(self, image_id: str, owner: str) -> StoredImage:
         """A hold of its own on a picture, for a job: it stays when `image_id` goes. Raises `NotFound`."""
@@ -62,8 +59,8 @@ class Images:
             with suppress(NotFound):
                 self.remove(image_id, owner)
 
-    def _keep(self, data: bytes, owner: str, size: Size) -> StoredImage:
-        content = images.digest(data)
+    def _keep(self, data: bytes, owner: str, picture: Image) -> StoredImage:
+        content = picture.content
         now = self._clock()
         with self._rows.exclusive(content) as rows:
             twin = rows.any()
@@ -72,8 +69,8 @@ class Images:
                 owner=owner,
                 content=content,
                 path=twin.path if twin else f"{now:%Y/%m/%d}/{content}",
-                width=size[1],
-                height=size[0],
+                width=picture.width,
+                height=picture.height,
                 bytes=len(data),
                 created_at=now,
             )

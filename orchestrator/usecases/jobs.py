@@ -1,7 +1,7 @@
 """Jobs as their owners see them: list, look at, cancel, erase; and the record of what was done at once."""
 
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,8 +9,9 @@ from pathlib import Path
 from orchestrator.domain.errors import Conflict, NotFound
 from orchestrator.domain.job import Job, Kind, Status
 from orchestrator.domain.task import Task
-from orchestrator.usecases import results
+from orchestrator.usecases import objects, results
 from orchestrator.usecases.images import Images
+from orchestrator.usecases.objects import StoredExtraction
 from orchestrator.usecases.ports import JobFilter, JobRows, ResultFiles, Tally
 from orchestrator.usecases.results import StoredResult
 
@@ -100,6 +101,15 @@ class Jobs:
         """Of a segmentation. Raises `NotFound`, `Conflict`."""
         job = self.succeeded(job_id, owner)
         return job, results.read(self._files.path(job, results.RESULT).read_bytes())
+
+    def extraction(self, job: Job) -> StoredExtraction:
+        """Of one that has succeeded. Raises `NotFound`."""
+        return objects.read(self._files.path(job, results.RESULT).read_bytes())
+
+    def contents(self, job: Job) -> Iterator[tuple[str, bytes]]:
+        """The files of its result."""
+        for name in self._files.names(job):
+            yield name, self._files.path(job, name).read_bytes()
 
     def children(self, batch: Job) -> list[Job]:
         return self._rows.children(batch.id)

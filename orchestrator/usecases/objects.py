@@ -44,10 +44,10 @@ def pictures(extraction: Extraction) -> Iterator[tuple[str, bytes]]:
     yield from ((f"object_{index}.png", each.png) for index, each in enumerate(extraction.objects))
 
 
-def files(extraction: Extraction, watch: Stopwatch) -> Iterator[tuple[str, bytes]]:
+def files(extraction: Extraction, kept: StoredExtraction) -> Iterator[tuple[str, bytes]]:
     """The pictures, and `result.json` with the rest."""
     yield from pictures(extraction)
-    yield RESULT, json.dumps(asdict(stored(extraction, watch))).encode()
+    yield RESULT, json.dumps(asdict(kept)).encode()
 
 
 def read(data: bytes) -> StoredExtraction:

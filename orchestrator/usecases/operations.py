@@ -34,7 +34,8 @@ class Operations:
         size = (image.height, image.width)
         if task.operation is Kind.box:
             prompts = BoxFields(**task.fields).prompts(size)
-            return self._segment.boxes(image, prompts, task.model, watch, progress)
+            keep_logits = task.output == "rgba"  # soft edges are made of them
+            return self._segment.boxes(image, prompts, task.model, watch, progress, keep_logits=keep_logits)
         if task.operation is Kind.auto:
             options = AutoFields(**task.fields).options(size)
             return self._automatic.generate(image, options, task.model, watch, progress)
@@ -50,6 +51,7 @@ class Operations:
         """The same, to be kept."""
         if task.operation is Kind.extract:
             extraction = self.extract(task, image, watch, progress)
-            return Outcome(objects.files(extraction, watch), {"objects": len(extraction.objects)})
+            kept = objects.stored(extraction, watch)
+            return Outcome(objects.files(extraction, kept), {"objects": len(kept.objects)})
         answer = self.segment(task, image, watch, progress)
         return Outcome(results.files(answer, image, watch), {"masks": len(answer.masks)})

@@ -136,6 +136,9 @@ class ImageRows(Protocol):
 
     def get(self, image_id: str) -> StoredImage | None: ...
 
+    def older_than(self, time: datetime, most: int) -> list[StoredImage]:
+        """Added before, the oldest first."""
+
     def exclusive(self, content: str) -> AbstractContextManager[ContentRows]:
         """A transaction that no other on the same content runs beside: rows and file change together."""
 
@@ -182,8 +185,8 @@ class JobRows(Protocol):
 
     def by_key(self, owner: str, key: str) -> Job | None: ...
 
-    def page(self, owner: str, asked: JobFilter, limit: int, offset: int) -> tuple[list[Job], int]:
-        """Newest first, and how many there are on all pages."""
+    def page(self, owner: str | None, asked: JobFilter, limit: int, offset: int) -> tuple[list[Job], int]:
+        """Newest first, and how many there are on all pages; None: of all owners."""
 
     def counts(self, owner: str | None) -> dict[Status, int]:
         """How many there are of each status; None: of all owners."""

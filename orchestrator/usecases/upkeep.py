@@ -16,6 +16,9 @@ from orchestrator.usecases.work import ended, released
 
 log = logging.getLogger(__name__)
 
+LONGEST_PAUSE = timedelta(seconds=30)
+"""Between two attempts of a job that loses its workers."""
+
 ORPHAN_AGE = timedelta(minutes=10)
 """A published folder without a row is an orphan after that: the row follows its folder within a moment."""
 
@@ -91,7 +94,9 @@ class Upkeep:
             }
             moved = self._rows.move(job, Status.failed, ended(job, at) | reason)
         else:
-            moved = self._rows.move(job, Status.queued, released(at) | {"losses": losses})
+            # The first may be chance; after more, others' jobs go first.
+            due = at + min(LONGEST_PAUSE, timedelta(seconds=2.0 ** max(0, losses - 1) - 1))
+            moved = self._rows.move(job, Status.queued, released(due) | {"losses": losses})
         if moved:
             log.warning("job %s lost its worker %s in attempt %d", job.id, job.worker, job.attempts)
 

@@ -6,10 +6,9 @@ import sys
 import time
 
 from orchestrator import bootstrap
+from orchestrator.bootstrap import Care
 from orchestrator.domain.errors import Unavailable
 from orchestrator.settings import Settings, WrongSetting, read
-from orchestrator.usecases.callbacks import Callbacks
-from orchestrator.usecases.upkeep import Upkeep
 from orchestrator.worker.maintenance import maintained
 from orchestrator.worker.supervisor import Supervisor
 
@@ -28,21 +27,21 @@ def main() -> None:
         sys.exit("error: workers are woken through Redis: set REDIS_URL.")
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(message)s")
     try:
-        upkeep, callbacks = _state(settings)
+        care = _care(settings)
     except Unavailable as exc:
         sys.exit(f"error: {exc.detail}")
-    supervisor = Supervisor(settings.job_workers, upkeep)
+    supervisor = Supervisor(settings.job_workers, care.upkeep)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: supervisor.halt())
-    with maintained(upkeep, callbacks):
+    with maintained(care):
         supervisor.run()
 
 
-def _state(settings: Settings) -> tuple[Upkeep, Callbacks]:
+def _care(settings: Settings) -> Care:
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:
-            return bootstrap.upkeep(settings)
+            return bootstrap.care(settings)
         except Unavailable as exc:
             if time.monotonic() > deadline:
                 raise

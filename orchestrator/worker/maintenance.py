@@ -5,25 +5,26 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from orchestrator.bootstrap import Care
 from orchestrator.domain.errors import QuarryError
-from orchestrator.usecases.callbacks import Callbacks
-from orchestrator.usecases.upkeep import Upkeep
 
 log = logging.getLogger(__name__)
 
 UPKEEP_SECONDS = 1.0
 CALLBACK_SECONDS = 1.0
 SWEEP_SECONDS = 600.0
+CLEANUP_SECONDS = 3600.0
 
 
 @contextmanager
-def maintained(upkeep: Upkeep, callbacks: Callbacks) -> Iterator[None]:
+def maintained(care: Care) -> Iterator[None]:
     """While the context is open. Every supervisor does all of it: each step tolerates another beside it."""
     stop = threading.Event()
-    tasks: list[tuple[str, float, Callable[[], None]]] = [
-        ("upkeep", UPKEEP_SECONDS, upkeep.round),
-        ("callbacks", CALLBACK_SECONDS, callbacks.deliver),
-        ("sweep", SWEEP_SECONDS, upkeep.sweep_orphans),
+    tasks: list[tuple[str, float, Callable[[], object]]] = [
+        ("upkeep", UPKEEP_SECONDS, care.upkeep.round),
+        ("callbacks", CALLBACK_SECONDS, care.callbacks.deliver),
+        ("sweep", SWEEP_SECONDS, care.upkeep.sweep_orphans),
+        ("clean-up", CLEANUP_SECONDS, care.cleanup.run),
     ]
     threads = [threading.Thread(target=_repeat, args=[stop, *task], name=task[0], daemon=True) for task in tasks]
     for thread in threads:
@@ -36,7 +37,7 @@ def maintained(upkeep: Upkeep, callbacks: Callbacks) -> Iterator[None]:
             thread.join(5)
 
 
-def _repeat(stop: threading.Event, name: str, seconds: float, act: Callable[[], None]) -> None:
+def _repeat(stop: threading.Event, name: str, seconds: float, act: Callable[[], object]) -> None:
     while True:
         try:
             act()

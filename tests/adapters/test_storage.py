@@ -52,6 +52,15 @@ def test_a_row_comes_back_as_it_was(rows: ImageRows) -> None:
     assert rows.get("other") is None
 
 
+def test_rows_are_found_by_age_the_oldest_first(rows: ImageRows) -> None:
+    for day in (3, 1, 2):
+        with rows.exclusive("abc") as content:
+            content.add(replace(IMAGE, id=f"id{day}", created_at=datetime(2026, 1, day, tzinfo=UTC)))
+    found = rows.older_than(datetime(2026, 1, 3, tzinfo=UTC), 10)
+    assert [image.id for image in found] == ["id1", "id2"]
+    assert [image.id for image in rows.older_than(datetime(2026, 2, 1, tzinfo=UTC), 1)] == ["id1"]
+
+
 def test_rows_of_one_content_are_found_and_removed(rows: ImageRows) -> None:
     with rows.exclusive("abc") as content:
         content.add(IMAGE)

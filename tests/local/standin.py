@@ -1,4 +1,4 @@
-"""The whole local stack, with a small HTTP server in the API's place.
+"""The whole local stack, with a small HTTP server in the API's place and no worker.
 
 As a script, with the stack's own arguments, it runs the stack; with `api` it is that server.
 """
@@ -34,5 +34,6 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["api"]:
         address = (os.environ["HOST"], int(os.environ["PORT"]))
         http.server.ThreadingHTTPServer(address, Api).serve_forever()
+    stack.SERVICES = (stack.api,)
     stack.API_COMMAND = (sys.executable, __file__, "api")
     sys.exit(__main__.main())

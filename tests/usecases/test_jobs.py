@@ -1,39 +1,17 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
-from orchestrator.adapters import database
 from orchestrator.adapters.job_rows import SqlJobRows
 from orchestrator.adapters.result_files import FolderResultFiles
 from orchestrator.domain.errors import Conflict, NotFound, StorageFull
-from orchestrator.domain.image import Limits
 from orchestrator.domain.job import Kind, Status
 from orchestrator.usecases.images import Images
 from orchestrator.usecases.jobs import Jobs
-from tests.fakes import FakeFiles, FakeRows
 from tests.jobs import NOON, TASK, job
 from tests.pictures import draw, encoded
-
-
-@pytest.fixture
-def rows(tmp_path: Path) -> Iterator[SqlJobRows]:
-    engine = database.connect(f"sqlite:///{tmp_path}/quarry.db")
-    database.migrate(engine)
-    yield SqlJobRows(engine)
-    engine.dispose()
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> FolderResultFiles:
-    return FolderResultFiles(tmp_path / "results")
-
-
-@pytest.fixture
-def images() -> Images:
-    return Images(FakeRows(), FakeFiles(), Limits())
 
 
 @pytest.fixture

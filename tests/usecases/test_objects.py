@@ -15,11 +15,12 @@ EXTRACTION = Extraction((4, 5), MANIFEST, (ExtractedObject(MASK, (-1, 0, 7, 4), 
 
 
 def test_an_extraction_comes_back_from_its_files() -> None:
-    watch = Stopwatch()
-    written = dict(objects.files(EXTRACTION, watch))
+    kept = objects.stored(EXTRACTION, Stopwatch())
+    written = dict(objects.files(EXTRACTION, kept))
     assert list(written) == ["object_0.png", "result.json"]
     assert written["object_0.png"] == b"png 0"
     found = objects.read(written["result.json"])
+    assert found == kept
     assert found.objects == (objects.StoredObject("object_0.png", (-1, 0, 7, 4), MASK),)
     assert (found.size, found.model) == (EXTRACTION.size, EXTRACTION.model)
 

@@ -77,7 +77,7 @@ def test_a_jobs_result_is_what_the_request_would_have_answered(
 
 
 def test_events_tell_of_progress_that_never_goes_back_and_of_the_end(cluster: Cluster) -> None:
-    job_id = cluster.submit("auto", PICTURE, SLOW | {"points_per_side": "40", "max_masks": "5"})
+    job_id = cluster.submit("auto", PICTURE, SLOW | {"points_per_side": "24", "max_masks": "3"})
     with httpx2.stream("GET", f"{cluster.api}/jobs/{job_id}/events", timeout=60) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         told = list(events(answer.iter_lines()))
@@ -104,7 +104,7 @@ def test_what_runs_is_canceled_within_moments(cluster: Cluster) -> None:
 
 
 def test_a_killed_worker_costs_an_attempt_and_not_the_job(cluster: Cluster) -> None:
-    job_id = cluster.submit("auto", PICTURE, SLOW | {"points_per_side": "32", "max_masks": "3"})
+    job_id = cluster.submit("auto", PICTURE, SLOW | {"points_per_side": "20", "max_masks": "3"})
     assert eventually(lambda: cluster.get(f"/jobs/{job_id}/status")["status"] == "running", 20)
     (worker,) = cluster.workers()
     send(worker)
@@ -133,6 +133,23 @@ def test_one_broken_picture_of_ten_fails_alone(cluster: Cluster) -> None:
 
 
 BOX_SMALL = {"boxes": "[[10,10,90,90]]"}
+
+
+def test_objects_are_extracted_as_a_job_and_as_a_batch(cluster: Cluster) -> None:
+    asked = httpx2.post(f"{cluster.api}/segment/objects/extract", files={"image": PICTURE}, data=BOX).json()
+    details = cluster.ended(cluster.submit("objects/extract", PICTURE, BOX))
+    assert {"object_0.png", "result.json"} <= set(details["files"])
+    found = cluster.get(f"/jobs/{details['job_id']}/result")
+    assert len(found["objects"]) == len(asked["objects"]) == 1
+    home = Path(cluster.environment["RESULTS_DIR"]) / "objects" / details["job_id"]
+    assert (home / "object_0.png").exists()
+    fields = {"operation": "extract", **BOX, "output": "zip"}
+    answer = httpx2.post(f"{cluster.api}/segment/batch", files=[("images", ("a.png", PICTURE))], data=fields)
+    batch = cluster.ended(answer.json()["job_id"])
+    result = cluster.get(f"/jobs/{batch['job_id']}/result")
+    assert result["statistics"]["objects"] == 1
+    packed = httpx2.get(cluster.api + result["children"][0]["links"]["result"])
+    assert packed.headers["content-type"] == "application/zip"
 
 
 def test_a_batch_comes_as_an_archive_or_as_ids_too(cluster: Cluster) -> None:
@@ -164,6 +181,9 @@ def test_a_batch_comes_as_an_archive_or_as_ids_too(cluster: Cluster) -> None:
         ({"data": {"image_ids": '["x"]', "model": "sam9"}}, 404, "not_found"),
         ({"data": {"image_ids": '["x"]', "concurrency": "0"}}, 422, "invalid_request"),
         ({"data": {"image_ids": '["x"]', "operation": "single"}}, 422, "invalid_request"),
+        ({"data": {"image_ids": '["x"]', "operation": "batch"}}, 422, "invalid_request"),
+        ({"data": {"image_ids": '["x"]', "operation": "extract", "output": "coco"}}, 400, "invalid_batch"),
+        ({"data": {"image_ids": '["x"]', "operation": "box", "box": "[1,1,9,9]"}}, 400, "invalid_prompt"),
     ],
 )
 def test_a_batch_that_makes_no_sense_is_refused(cluster: Cluster, given: Any, status: int, code: str) -> None:
@@ -227,7 +247,7 @@ def test_jobs_are_accepted_while_redis_is_away_and_done_when_it_is_back_empty(cl
 
 
 def test_workers_die_with_their_supervisor_and_the_job_goes_on(cluster: Cluster) -> None:
-    job_id = cluster.submit("auto", PICTURE, SLOW | {"points_per_side": "32", "max_masks": "3"})
+    job_id = cluster.submit("auto", PICTURE, SLOW | {"points_per_side": "20", "max_masks": "3"})
     assert eventually(lambda: cluster.get(f"/jobs/{job_id}/status")["status"] == "running", 20)
     workers = cluster.workers()
     (supervisor,) = [each for each in cluster.children("worker", "-m orchestrator.worker") if each not in workers]

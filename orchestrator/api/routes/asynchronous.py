@@ -2,16 +2,17 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, File, Form, Header, Request, Response, UploadFile
 from pydantic import TypeAdapter
 
 from orchestrator.api import errors, inputs, schemas
 from orchestrator.api.aside import aside
+from orchestrator.api.forms import ObjectsOutput, Output
 from orchestrator.api.inputs import OWNER, GivenAuto, GivenBoxes, ImageId, ModelName, Upload, Wired
-from orchestrator.api.outputs import Output
 from orchestrator.api.request_id import current_request_id
+from orchestrator.api.routes.extract import GivenExtract
 from orchestrator.api.schemas import AcceptedBody
 from orchestrator.bootstrap import Services
 from orchestrator.domain import archive as archives
@@ -29,7 +30,7 @@ from orchestrator.domain.errors import (
     UnsupportedPicture,
 )
 from orchestrator.domain.job import Job, Kind, Priority
-from orchestrator.domain.task import Task
+from orchestrator.domain.task import AutoFields, BoxFields, ExtractFields, Task
 from orchestrator.usecases.submit import Order, Source
 
 LONGEST_NAME = 255
@@ -95,28 +96,47 @@ async def auto(
     return await _accept(request, response, _order(task, terms), image, image_id)
 
 
+@router.post("/objects/extract/async", status_code=202)
+async def extract(
+    request: Request,
+    response: Response,
+    services: Wired,
+    terms: Terms,
+    fields: GivenExtract,
+    image: Upload = None,
+    image_id: ImageId = None,
+    model: ModelName = None,
+    output: Annotated[ObjectsOutput, Form(description="What `/jobs/{id}/result` answers.")] = ObjectsOutput.links,
+) -> AcceptedBody:
+    """`/segment/objects/extract` as a job."""
+    task = Task(Kind.extract, asdict(fields), model or services.settings.default_model, output)
+    return await _accept(request, response, _order(task, terms), image, image_id)
+
+
 @router.post("/batch", status_code=202, responses=errors.responses(InvalidBatch))
 async def batch(
     request: Request,
     response: Response,
     services: Wired,
     terms: Terms,
-    boxes: GivenBoxes,
-    options: GivenAuto,
-    operation: Annotated[Literal["auto", "box"], Form(description="With that operation's own fields.")] = "auto",
+    automatic: GivenAuto,
+    extraction: GivenExtract,
+    operation: Annotated[
+        Literal[Kind.auto, Kind.box, Kind.extract], Form(description="With that operation's own fields.")
+    ] = Kind.auto,
     images: Annotated[list[UploadFile] | None, File(description="Pictures, many.")] = None,
     archive: Annotated[UploadFile | None, File(description="Or a ZIP of pictures.")] = None,
     image_ids: Annotated[str | None, Form(description="Or ids of `POST /images`, as a JSON list.")] = None,
     concurrency: Concurrency = None,
     model: ModelName = None,
-    output: OutputForm = Output.rle,
+    output: Annotated[Output | ObjectsOutput | None, Form(description="A form of that operation.")] = None,
 ) -> AcceptedBody:
     """One operation on many pictures: each becomes a job of its own, the batch counts them."""
     ids = inputs.parse(_IDS, image_ids, "image_ids")
     if sum(bool(given) for given in (images, archive, ids)) != 1:
         raise InvalidBatch("Give exactly one of images, archive and image_ids.")
-    fields = {Kind.box: asdict(boxes), Kind.auto: asdict(options)}[Kind(operation)]
-    task = Task(Kind(operation), fields, model or services.settings.default_model, output)
+    fields = _fields(operation, automatic, extraction)
+    task = Task(operation, fields, model or services.settings.default_model, _form(operation, output))
     order = _order(task, terms)
 
     def submit() -> Job:
@@ -127,6 +147,24 @@ async def batch(
         return services.submit.batch(order, sources, concurrency)
 
     return _accepted(response, await aside(request, submit))
+
+
+def _fields(operation: Kind, automatic: AutoFields, extraction: ExtractFields) -> dict[str, Any]:
+    if operation is Kind.extract:
+        return asdict(extraction)
+    if operation is Kind.auto:
+        return asdict(automatic)
+    if extraction.box is not None:
+        raise InvalidPrompt("operation=box takes a list of boxes: boxes=[[x0,y0,x1,y1],…].")
+    return asdict(BoxFields(extraction.boxes))
+
+
+def _form(operation: Kind, output: Output | ObjectsOutput | None) -> str:
+    forms: type[Output | ObjectsOutput] = ObjectsOutput if operation is Kind.extract else Output
+    first, *_ = names = [str(form) for form in forms]
+    if output is not None and output not in names:
+        raise InvalidBatch(f"operation={operation} answers in one of these forms: {', '.join(names)}.")
+    return str(output or first)
 
 
 def _of_images(images: list[UploadFile], services: Services) -> Iterator[Source]:

@@ -5,14 +5,17 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
+from starlette.exceptions import HTTPException
 
-from orchestrator.api import errors, events, outputs, schemas
+from orchestrator.api import errors, events, files, outputs, schemas
 from orchestrator.api.aside import aside
+from orchestrator.api.forms import PNG, ZIP, Chosen, FormKind, ObjectsOutput, Output
 from orchestrator.api.inputs import OWNER, Picture, Wired
-from orchestrator.api.outputs import Output
+from orchestrator.api.request_id import current_request_id
+from orchestrator.api.routes import extract
 from orchestrator.api.schemas import BatchResultBody, JobDetailsBody, JobsBody, JobStatusBody
 from orchestrator.bootstrap import Services
-from orchestrator.domain import image as images
+from orchestrator.domain import packing
 from orchestrator.domain.errors import Conflict, NotFound
 from orchestrator.domain.job import Job, Kind, Status
 from orchestrator.usecases.ports import JobFilter
@@ -52,13 +55,13 @@ async def details(request: Request, services: Wired, job_id: str) -> JobDetailsB
     def read() -> JobDetailsBody:
         job = services.jobs.get(job_id, OWNER)
         plain = schemas.job_body(job).model_dump()
-        files = services.jobs.names(job) if job.status is Status.succeeded else []
+        names = services.jobs.names(job) if job.status is Status.succeeded else []
         if job.kind is not Kind.batch:
-            return JobDetailsBody(**plain, files=files, counts=None, children=None)
+            return JobDetailsBody(**plain, files=names, counts=None, children=None)
         tally, children = services.jobs.tally(job), services.jobs.children(job)
         plain["progress"] = job.progress if job.status.ended else round(tally.progress, 1)
         bodies = [schemas.child_body(child) for child in children]
-        return JobDetailsBody(**plain, files=files, counts=dict(tally.counts), children=bodies)
+        return JobDetailsBody(**plain, files=names, counts=dict(tally.counts), children=bodies)
 
     return await aside(request, read)
 
@@ -74,10 +77,11 @@ async def result(
     request: Request,
     services: Wired,
     job_id: str,
-    output: Annotated[Output | None, Query(description="Any form of the synchronous route.")] = None,
+    output: Annotated[Output | ObjectsOutput | None, Query(description="Any form of the synchronous route.")] = None,
+    tolerance: Annotated[float | None, Query(ge=0, le=1000, description="Of polygons, in pixels.")] = None,
 ) -> Response:
     """What the synchronous route would have answered; of a batch, its counts and its children."""
-    return await aside(request, lambda: _result(services, job_id, output))
+    return await aside(request, lambda: _result(services, job_id, output, tolerance))
 
 
 @router.get("/{job_id}/events", responses=errors.responses(NotFound))
@@ -88,9 +92,9 @@ async def stream(request: Request, services: Wired, job_id: str) -> StreamingRes
 
 
 @router.get("/{job_id}/files/{name}", responses=_READY, response_class=FileResponse)
-async def file(request: Request, services: Wired, job_id: str, name: str) -> FileResponse:
-    """One file of the result."""
-    return FileResponse(await aside(request, lambda: services.jobs.file(job_id, OWNER, name)))
+async def file(request: Request, services: Wired, job_id: str, name: str) -> Response:
+    """One file of the result. It never changes: caches may keep it, and fetch ranges of it."""
+    return await aside(request, lambda: files.respond(request, services.jobs.file(job_id, OWNER, name), OWNER))
 
 
 @router.delete(
@@ -108,14 +112,39 @@ async def remove(request: Request, services: Wired, job_id: str) -> Response:
     return JSONResponse(body.model_dump(mode="json"), 202)
 
 
-def _result(services: Services, job_id: str, output: Output | None) -> Response:
+def _result(
+    services: Services, job_id: str, output: Output | ObjectsOutput | None, tolerance: float | None
+) -> Response:
     job = services.jobs.succeeded(job_id, OWNER)
     if job.kind is Kind.batch:
         return JSONResponse(_batch_result(services, job).model_dump(mode="json"))
+    if job.kind is Kind.extract:
+        return _objects(services, job, _form(ObjectsOutput, output or job.task["output"]))
     _, stored = services.jobs.result(job_id, OWNER)
-    data = services.images.read(job.picture or "", OWNER)
-    picture = Picture.of_job(images.glance(data, services.limits), job.image_id, stored.timings_ms)
-    return outputs.respond(stored.answer, picture, output or Output(job.task["output"]))
+    image = services.images.open(job.picture or "", OWNER)
+    picture = Picture.of_job(image, job.image_id, job.name or job.image_id or "image", stored.timings_ms)
+    form = Chosen(_form(Output, output or job.task["output"]), tolerance)
+    return outputs.respond(services, stored.answer, picture, form)
+
+
+def _objects(services: Services, job: Job, form: ObjectsOutput) -> Response:
+    """An extraction, with links to its pictures or with the pictures themselves."""
+    if form is ObjectsOutput.zip:
+        return Response(packing.zipped(services.jobs.contents(job)), media_type=ZIP)
+    stored = services.jobs.extraction(job)
+    if form is ObjectsOutput.png:
+        extract.must_be_one(len(stored.objects))
+        data = services.jobs.file(job.id, OWNER, stored.objects[0].file).read_bytes()
+        return Response(data, media_type=PNG)
+    return JSONResponse(schemas.extraction_body(stored, job.id, job.image_id, current_request_id()).model_dump())
+
+
+def _form(kind: type[FormKind], name: str) -> FormKind:
+    """Raises 406 for a form that this kind of job is not answered in."""
+    try:
+        return kind(name)
+    except ValueError as exc:
+        raise HTTPException(406, f"This job's result is answered as one of: {', '.join(kind)}") from exc
 
 
 def _batch_result(services: Services, batch: Job) -> BatchResultBody:
