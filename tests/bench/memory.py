@@ -76,7 +76,8 @@ def _engines(folder: Path) -> Engines:
     files = FileModelRepository(folder)
     manifest = files.manifest(MODEL)
     encoder = RandomEmbedding(FakeRepository({MODEL: manifest}))
-    return bootstrap.engines(Settings(model_repository=folder), encoder=encoder)
+    # A small cache of embeddings, full after a few pictures: what grows beyond it is a leak.
+    return bootstrap.engines(Settings(model_repository=folder, embedding_cache_mb=16), encoder=encoder)
 
 
 def _peak() -> float:
