@@ -215,6 +215,15 @@ def care(settings: Settings) -> Care:
     )
 
 
+def cleanup(settings: Settings) -> Cleanup:
+    """Brings the database's schema up to date first."""
+    kept = state(settings, cache(settings))
+    database.migrate(kept.engine)
+    jobs = Jobs(kept.rows, kept.results, kept.images)
+    age = timedelta(days=settings.cleanup_older_than_days)
+    return Cleanup(jobs, kept.rows, kept.images, database.SqlImageRows(kept.engine), age)
+
+
 def _life(settings: Settings) -> timedelta:
     return timedelta(minutes=settings.job_timeout_minutes)
 

@@ -1,5 +1,6 @@
 """The command line, as a process."""
 
+import io
 import json
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image as Pillow
 from pycocotools.coco import COCO
 
 from orchestrator.local.triton import TritonAddresses
@@ -144,3 +146,78 @@ def test_a_servers_refusal_is_told_in_its_words(plain_environment: dict[str, str
     done = quarry(plain_environment, "models", "load", "vit_h", "--server", api)
     assert done.returncode == 1
     assert "python -m export vit_h" in done.stderr
+
+
+def opened(path: Path) -> Pillow.Image:
+    return Pillow.open(io.BytesIO(path.read_bytes()))
+
+
+def test_objects_of_a_picture_are_cut_out_here_and_by_a_server_alike(
+    plain_environment: dict[str, str], picture: Path, tmp_path: Path, api: str
+) -> None:
+    prompt = ("--box", "10,10,90,90", "--box", "30%,25%,90%,95%", "--min-area", "0", "--padding", "3")
+    for name, server in (("here", ()), ("there", ("--server", api))):
+        done = quarry(plain_environment, "extract", str(picture), *prompt, *server, "-o", str(tmp_path / name))
+        assert done.returncode == 0, done.stderr
+        assert "2 objects of 1 pictures" in done.stdout
+    for name in ("object_0.png", "object_1.png"):
+        here, there = (opened(tmp_path / place / name) for place in ("here", "there"))
+        assert here.mode == "RGBA"
+        assert here.size == there.size
+    found = json.loads((tmp_path / "here/result.json").read_text())["objects"]
+    assert found[0]["mask"]["area"] >= found[1]["mask"]["area"]
+
+
+def test_a_folder_is_cut_out_picture_by_picture_and_a_bad_one_stops_no_other(
+    plain_environment: dict[str, str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "catalogue"
+    folder.mkdir()
+    for name in ("one.png", "two.png", "two.jpg"):
+        (folder / name).write_bytes(encoded(draw(120, 160)))
+    (folder / "broken.png").write_text("text")
+    (folder / "notes.txt").write_text("text")
+    out = tmp_path / "out"
+    prompt = ("--point", "50%,50%", "--min-area", "0", "--background", "white")
+    done = quarry(plain_environment, "extract", str(folder), *prompt, "-o", str(out))
+    assert done.returncode == 1
+    assert "3 objects of 3 pictures" in done.stdout
+    assert "broken.png: This is not a picture" in " ".join(done.stderr.split())
+    assert {path.name for path in out.iterdir()} == {"one", "two.jpg", "two.png"}
+    assert opened(out / "one/object_0.png").mode == "RGB"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--point", "a%,1"], "numbers"),
+        (["--edges", "sharp"], "soft or hard"),
+        (["--point", "1,1", "--box", "1,1,5,5", "--box", "2,2,6,6"], "one box"),
+    ],
+)
+def test_an_extraction_that_makes_no_sense_is_one_sentence(
+    plain_environment: dict[str, str], picture: Path, tmp_path: Path, arguments: list[str], words: str
+) -> None:
+    done = quarry(plain_environment, "extract", str(picture), *arguments, "-o", str(tmp_path / "out"))
+    assert done.returncode != 0
+    assert words in " ".join(done.stderr.replace("│", " ").split())
+    assert "Traceback" not in done.stderr
+
+
+def test_a_folder_without_pictures_is_told(plain_environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    done = quarry(plain_environment, "extract", str(tmp_path / "empty"))
+    assert done.returncode == 1
+    assert "no picture in" in done.stderr
+
+
+def test_a_clean_up_says_what_would_go_and_what_is_gone(plain_environment: dict[str, str], tmp_path: Path) -> None:
+    state = {
+        "DATABASE_URL": f"sqlite:///{tmp_path}/quarry.db",
+        "UPLOAD_DIR": str(tmp_path / "uploads"),
+        "RESULTS_DIR": str(tmp_path / "results"),
+    }
+    for option, verb in ((["--dry-run"], "would go"), ([], "are gone")):
+        done = quarry(plain_environment | state, "cleanup", *option)
+        assert done.returncode == 0, done.stderr
+        assert verb in done.stdout

@@ -58,7 +58,7 @@ class Chosen:
     tolerance: float | None
 
 
-Kind = TypeVar("Kind", Output, ObjectsOutput)
+FormKind = TypeVar("FormKind", Output, ObjectsOutput)
 Accept = Annotated[str, Header(include_in_schema=False)]
 
 _OUTPUT = Form(
@@ -87,7 +87,7 @@ async def chosen_of_objects(
     return choose(output, accept, OBJECTS_MEDIA)
 
 
-def choose(output: Kind | None, accept: str, media: Mapping[Kind, str]) -> Kind:
+def choose(output: FormKind | None, accept: str, media: Mapping[FormKind, str]) -> FormKind:
     """`output`, if `Accept` takes it; without it what `Accept` likes best, the first form at equal liking. Else 406."""
     ranges = _ranges(accept)
     liked = {form: _quality(kind, ranges) for form, kind in media.items() if output in (None, form)}

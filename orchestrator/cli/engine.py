@@ -1,8 +1,10 @@
 """Who does the work of a command: this process, or a running service."""
 
+import io
 import json
+import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,13 +16,17 @@ from orchestrator.domain import image as images
 from orchestrator.domain import prompts
 from orchestrator.domain.grid import Options
 from orchestrator.domain.image import Image
+from orchestrator.domain.job import Kind
 from orchestrator.domain.masks import Mask
+from orchestrator.domain.task import ExtractFields, Task
 from orchestrator.settings import read
+from orchestrator.usecases import objects
 from orchestrator.usecases.models import Models
 from orchestrator.usecases.segment import Segmentation
 from orchestrator.usecases.stopwatch import Stopwatch
 
 SERVER_SECONDS = 600.0
+ZIP = "application/zip"
 _MASKS = TypeAdapter(list[Mask])
 
 Progress = Callable[[float], None]
@@ -64,6 +70,9 @@ class Engine(Protocol):
 
     def auto(self, picture: Path, options: Mapping[str, int | float], progress: Progress) -> Answer: ...
 
+    def extract(self, picture: Path, fields: ExtractFields, progress: Progress) -> Mapping[str, bytes]:
+        """The files of the result by name."""
+
     def models(self) -> list[ModelLine]: ...
 
     def load(self, name: str) -> str: ...
@@ -94,6 +103,12 @@ class Here:
         chosen = Options(**options)  # type: ignore[arg-type]
         return _answer(self._engines.automatic.generate(image, chosen, self._model, watch, progress), watch)
 
+    def extract(self, picture: Path, fields: ExtractFields, progress: Progress) -> Mapping[str, bytes]:
+        watch = Stopwatch()
+        task = Task(Kind.extract, asdict(fields), self._model)
+        found = self._engines.operations.extract(task, self._read(picture), watch, progress)
+        return dict(objects.files(found, objects.stored(found, watch)))
+
     def models(self) -> list[ModelLine]:
         lines = []
         for status in self._engines.models.list():
@@ -114,7 +129,7 @@ class Here:
         return self._engines.models
 
     def _read(self, picture: Path) -> Image:
-        return images.decode(picture.read_bytes(), bootstrap.limits(self._settings))
+        return images.glance(picture.read_bytes(), bootstrap.limits(self._settings))
 
 
 class There:
@@ -137,6 +152,20 @@ class There:
         progress(1.0)
         return answer
 
+    def extract(self, picture: Path, fields: ExtractFields, progress: Progress) -> Mapping[str, bytes]:
+        plain = asdict(fields)
+        flat = {**plain.pop("automatic"), **plain.pop("cutout"), **plain, "output": "zip"}
+        given = {name: value for name, value in flat.items() if value is not None and value != ()}
+        form = {name: value if isinstance(value, str) else json.dumps(value) for name, value in given.items()}
+        with picture.open("rb") as file:
+            content = {"data": self._fields | form, "files": {"image": (picture.name, file)}}
+            response = self._send("POST", "/segment/objects/extract", **content)
+        progress(1.0)
+        if response.headers.get("content-type") != ZIP:
+            raise Refused(f"{self._server} answers, but is no Image Quarry.")
+        with zipfile.ZipFile(io.BytesIO(response.content)) as packed:
+            return {Path(name).name: packed.read(name) for name in packed.namelist()}
+
     def models(self) -> list[ModelLine]:
         lines = []
         for model in self._ask("GET", "/models/")["models"]:
@@ -157,14 +186,21 @@ class There:
             return Answer(self._ask("POST", path, data=self._fields | fields, files=files))
 
     def _ask(self, method: str, path: str, **content: Any) -> dict[str, Any]:
-        response = httpx2.request(method, self._server + path, timeout=SERVER_SECONDS, **content)
-        is_json = response.headers.get("content-type", "").startswith("application/json")
-        body: dict[str, Any] = response.json() if is_json else {}
-        if response.is_error:
-            raise Refused(body.get("detail", f"The server answered {response.status_code}."))
+        body = _json(self._send(method, path, **content))
         if not body:
             raise Refused(f"{self._server} answers, but is no Image Quarry.")
         return body
+
+    def _send(self, method: str, path: str, **content: Any) -> httpx2.Response:
+        response = httpx2.request(method, self._server + path, timeout=SERVER_SECONDS, **content)
+        if response.is_error:
+            raise Refused(_json(response).get("detail", f"The server answered {response.status_code}."))
+        return response
+
+
+def _json(response: httpx2.Response) -> dict[str, Any]:
+    is_json = response.headers.get("content-type", "").startswith("application/json")
+    return response.json() if is_json else {}
 
 
 def _answer(found: Segmentation, watch: Stopwatch) -> Answer:

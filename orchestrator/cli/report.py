@@ -77,14 +77,14 @@ def write_masks(answer: Answer, picture: Path, folder: Path) -> None:
     }
     files["overlay.png"] = _overlay(answer, picture)
     files["result.json"] = json.dumps(answer.body, indent=2).encode()
-    _write(files, folder)
+    write(files, folder)
 
 
 def write_coco(answer: Answer, picture: Path, folder: Path) -> None:
     """`overlay.png`, `coco.json`."""
     size = (answer.body["image"]["height"], answer.body["image"]["width"])
     document = coco.document([(picture.name, size, answer.masks)])
-    _write({"overlay.png": _overlay(answer, picture), "coco.json": json.dumps(document).encode()}, folder)
+    write({"overlay.png": _overlay(answer, picture), "coco.json": json.dumps(document).encode()}, folder)
 
 
 def show(answer: Answer, folder: Path) -> None:
@@ -129,7 +129,7 @@ def _overlay(answer: Answer, picture: Path) -> bytes:
     return overlay.to_png(overlay.draw(image, answer.masks))
 
 
-def _write(files: Mapping[str, bytes], folder: Path) -> None:
+def write(files: Mapping[str, bytes], folder: Path) -> None:
     """Each written beside and renamed."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, data in files.items():

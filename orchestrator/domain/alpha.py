@@ -20,6 +20,7 @@ Float32 = NDArray[np.float32]
 FAINTEST = 6.3
 """Logits farther than this below the threshold are less than half of 1/255."""
 
+_FIRM = 1.5  # times `feather`
 _NOISE = 4.0  # standard deviation of a channel, of 255
 _SURE = 0.75  # of `feather`: colours are taken from this far inside and outside on
 _REACH = 3  # times `feather`: how far colours are taken from
@@ -31,8 +32,8 @@ _TINY = 1e-6
 def soft(window: Window, mask: Shape, pixels: NDArray[np.uint8], threshold: float, feather: float) -> Float32:
     """α of the window, [h, w]; `pixels` uint8 [h, w, 3] are the picture there. `mask` lies in the window.
 
-    `feather`: pixels. Up to so far from the mask's edge, logits and colours decide; from twice as far on, the mask
-    alone does: what is merely unsure of itself inside would else become a pane of glass, and outside a mist.
+    `feather`: pixels. Up to half as far from the mask's edge, logits and colours alone decide; from one and a half
+    times as far on, the mask does: what is merely unsure would else be a pane of glass inside, and a mist outside.
     """
     inside = within(window, mask)
     if inside.all():
@@ -41,9 +42,9 @@ def soft(window: Window, mask: Shape, pixels: NDArray[np.uint8], threshold: floa
     distance = signed_distance(inside) / np.float32(feather)
     alpha = prior.copy()
     for core, slab, kept in bands(len(prior), 2 * int(_REACH * feather)):
-        if (np.abs(distance[core]) < 2).any():
+        if (np.abs(distance[core]) < _FIRM).any():
             alpha[core] = _weigh(pixels[slab], prior[slab], distance[slab], _REACH * feather)[kept]
-    found: Float32 = np.clip(alpha, np.clip(distance - 1, 0, 1), np.clip(distance + 2, 0, 1))
+    found: Float32 = np.clip(alpha, np.clip(distance - _FIRM + 1, 0, 1), np.clip(distance + _FIRM, 0, 1))
     return found
 
 

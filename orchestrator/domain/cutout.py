@@ -11,6 +11,7 @@ from PIL import ImageColor
 
 from orchestrator.domain import alpha, foreground
 from orchestrator.domain.errors import InvalidPrompt
+from orchestrator.domain.geometry import Size
 from orchestrator.domain.image import Image
 from orchestrator.domain.masks import Box, Mask, Shape, shape_of
 from orchestrator.domain.upscale import Window
@@ -115,6 +116,11 @@ def cut(
     rgba = np.dstack([colours, opacity])
     rgba[opacity == 0] = 0
     return _placed(image, rgba, window.x, window.y, how)
+
+
+def usual_feather(size: Size, low_res_side: int) -> float:
+    """Of a picture or crop of `size`: one pixel of the low-res mask, which knows its edge no better; at least 3."""
+    return max(3.0, max(size) / low_res_side)
 
 
 def _part(image: Image, window: Window) -> NDArray[np.uint8]:

@@ -87,7 +87,8 @@ class Extract:
             mask = found.masks[index]
             with watch.stage("cut"):
                 window = None if low is None else _window(low, mask.crop_box, model)
-                feather = max(mask.crop_box[2:]) / model.low_res_side
+                _, _, wide, high = mask.crop_box
+                feather = cutout.usual_feather((high, wide), model.low_res_side)
                 made = cutout.cut(image, mask, window, model.mask_threshold, feather, how)
                 objects[index] = ExtractedObject(mask, made.box, made.to_png())
         progress(1.0)

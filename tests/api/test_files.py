@@ -78,6 +78,10 @@ def test_an_extraction_is_a_job_that_ended_and_may_be_erased(client: TestClient,
     for answer in (result, extraction):
         del answer["request_id"]
     assert result == extraction
+    packed = client.get(f"{job}/result", params={"output": "zip"})
+    assert packed.headers["content-type"] == "application/zip"
+    assert client.get(f"{job}/result", params={"output": "png"}).status_code == 400  # there are two
+    assert shape(client.get(f"{job}/result", params={"output": "npz"})) == "not_acceptable"
     assert client.delete(job).status_code == 204
     assert client.get(extraction["objects"][0]["url"]).status_code == 404
 

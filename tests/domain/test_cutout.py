@@ -23,7 +23,8 @@ EDGES = [2, 5, 12, 24]
 def cut(known: Matte, how: CutoutOptions) -> Cutout:
     height, width = known.alpha.shape
     window = upscaler((height, width), known.side).window(known.low, -alpha.FAINTEST)
-    return cutout.cut(known.image, known.mask, window, 0.0, width / known.low.shape[0], how)
+    feather = cutout.usual_feather((height, width), known.low.shape[0])
+    return cutout.cut(known.image, known.mask, window, 0.0, feather, how)
 
 
 def error(known: Matte, how: CutoutOptions) -> float:

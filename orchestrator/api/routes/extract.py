@@ -87,10 +87,15 @@ def extract(
     if form is ObjectsOutput.zip:
         return Response(packing.zipped(objects.files(found, kept)), media_type=ZIP)
     if form is ObjectsOutput.png:
-        if len(found.objects) != 1:
-            raise InvalidPrompt(f"There are {len(found.objects)} objects, and not one: ask for output=zip, or links.")
+        must_be_one(len(found.objects))
         return Response(found.objects[0].png, media_type=PNG)
     request_id = current_request_id()
     job = services.jobs.record(task, objects.files(found, kept), OWNER, picture.id, request_id)
     body = schemas.extraction_body(kept, job.id, picture.id, request_id)
     return JSONResponse(body.model_dump())
+
+
+def must_be_one(count: int) -> None:
+    """Raises `InvalidPrompt` where a single PNG cannot hold all."""
+    if count != 1:
+        raise InvalidPrompt(f"There are {count} objects, and not one: ask for output=zip, or links.")

@@ -5,15 +5,16 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
+from starlette.exceptions import HTTPException
 
 from orchestrator.api import errors, events, files, outputs, schemas
 from orchestrator.api.aside import aside
-from orchestrator.api.forms import ZIP, Chosen, ObjectsOutput, Output
+from orchestrator.api.forms import PNG, ZIP, Chosen, FormKind, ObjectsOutput, Output
 from orchestrator.api.inputs import OWNER, Picture, Wired
 from orchestrator.api.request_id import current_request_id
+from orchestrator.api.routes import extract
 from orchestrator.api.schemas import BatchResultBody, JobDetailsBody, JobsBody, JobStatusBody
 from orchestrator.bootstrap import Services
-from orchestrator.domain import image as images
 from orchestrator.domain import packing
 from orchestrator.domain.errors import Conflict, NotFound
 from orchestrator.domain.job import Job, Kind, Status
@@ -76,7 +77,7 @@ async def result(
     request: Request,
     services: Wired,
     job_id: str,
-    output: Annotated[Output | None, Query(description="Any form of the synchronous route.")] = None,
+    output: Annotated[Output | ObjectsOutput | None, Query(description="Any form of the synchronous route.")] = None,
     tolerance: Annotated[float | None, Query(ge=0, le=1000, description="Of polygons, in pixels.")] = None,
 ) -> Response:
     """What the synchronous route would have answered; of a batch, its counts and its children."""
@@ -111,26 +112,39 @@ async def remove(request: Request, services: Wired, job_id: str) -> Response:
     return JSONResponse(body.model_dump(mode="json"), 202)
 
 
-def _result(services: Services, job_id: str, output: Output | None, tolerance: float | None) -> Response:
+def _result(
+    services: Services, job_id: str, output: Output | ObjectsOutput | None, tolerance: float | None
+) -> Response:
     job = services.jobs.succeeded(job_id, OWNER)
     if job.kind is Kind.batch:
         return JSONResponse(_batch_result(services, job).model_dump(mode="json"))
     if job.kind is Kind.extract:
-        return _objects(services, job)
+        return _objects(services, job, _form(ObjectsOutput, output or job.task["output"]))
     _, stored = services.jobs.result(job_id, OWNER)
-    data = services.images.read(job.picture or "", OWNER)
-    image, name = images.glance(data, services.limits), job.name or job.image_id or "image"
-    picture = Picture.of_job(image, job.image_id, name, stored.timings_ms)
-    form = Chosen(output or Output(job.task["output"]), tolerance)
+    image = services.images.open(job.picture or "", OWNER)
+    picture = Picture.of_job(image, job.image_id, job.name or job.image_id or "image", stored.timings_ms)
+    form = Chosen(_form(Output, output or job.task["output"]), tolerance)
     return outputs.respond(services, stored.answer, picture, form)
 
 
-def _objects(services: Services, job: Job) -> Response:
+def _objects(services: Services, job: Job, form: ObjectsOutput) -> Response:
     """An extraction, with links to its pictures or with the pictures themselves."""
-    if job.task["output"] == ObjectsOutput.zip:
+    if form is ObjectsOutput.zip:
         return Response(packing.zipped(services.jobs.contents(job)), media_type=ZIP)
     stored = services.jobs.extraction(job)
+    if form is ObjectsOutput.png:
+        extract.must_be_one(len(stored.objects))
+        data = services.jobs.file(job.id, OWNER, stored.objects[0].file).read_bytes()
+        return Response(data, media_type=PNG)
     return JSONResponse(schemas.extraction_body(stored, job.id, job.image_id, current_request_id()).model_dump())
+
+
+def _form(kind: type[FormKind], name: str) -> FormKind:
+    """Raises 406 for a form that this kind of job is not answered in."""
+    try:
+        return kind(name)
+    except ValueError as exc:
+        raise HTTPException(406, f"This job's result is answered as one of: {', '.join(kind)}") from exc
 
 
 def _batch_result(services: Services, batch: Job) -> BatchResultBody:
