@@ -12,7 +12,7 @@ PROGRESS := awk '/^Collecting/ {printf "\r  %3d packages  %-50.50s", ++n, $$2} \
   /^ *(Successfully installed|ERROR)/ {printf "\r%-70s\r", ""} {fflush()}'
 RUNTIME ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 
-.PHONY: help setup setup-dev demo run test bench bench-auto bench-memory bench-cutouts bench-clicks lint format clean
+.PHONY: help setup setup-dev demo run test chaos bench bench-auto bench-memory bench-jobs bench-cutouts bench-clicks lint format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,13 +51,20 @@ test: setup-dev ## All tests, against real parts, with coverage
 	@$(BIN)/python -m coverage combine -q
 	@$(BIN)/python -m coverage report
 
-bench: bench-auto bench-memory bench-cutouts bench-clicks ## All benchmarks
+chaos: setup-dev ## 200 jobs while everything below them is killed, on both databases (10 minutes)
+	@$(BIN)/python -m tests.worker.chaos --database postgres $(ARGS)
+	@$(BIN)/python -m tests.worker.chaos --database sqlite $(ARGS)
+
+bench: bench-auto bench-memory bench-jobs bench-cutouts bench-clicks ## All benchmarks
 
 bench-auto: setup-dev ## Automatic masks side by side with the official generator (ARGS="--photos DIR --long")
 	@$(BIN)/python -m tests.bench.auto $(ARGS)
 
 bench-memory: setup-dev ## What automatic masks take of memory
 	@$(BIN)/python -m tests.bench.memory $(ARGS)
+
+bench-jobs: setup-dev ## Two workers against one, and how soon a submission is answered (ARGS="--database postgres")
+	@$(BIN)/python -m tests.bench.jobs $(ARGS)
 
 bench-cutouts: setup-dev ## Edges and colours of cut-outs beside known ones (ARGS="--photos DIR")
 	@$(BIN)/python -m tests.bench.cutouts $(ARGS)

@@ -214,7 +214,7 @@ class SqlJobRows:
         return self._read(_ACTIVE, col(JobRow.kind) == Kind.batch)
 
     def callbacks(self, now: datetime, most: int) -> list[Job]:
-        return self._read(col(JobRow.callback_due_at) <= now)[:most]
+        return self._read(col(JobRow.callback_due_at) <= now, most=most)
 
     def postpone_callback(self, job: Job, until: datetime | None) -> bool:
         mine = (col(JobRow.id) == job.id, col(JobRow.callback_tries) == job.callback_tries)
@@ -225,7 +225,7 @@ class SqlJobRows:
             session.exec(delete(JobRow).where(col(JobRow.id) == job_id))
 
     def ended_before(self, time: datetime, most: int) -> list[Job]:
-        return self._read(~_ACTIVE, col(JobRow.ended_at) < time, col(JobRow.parent_id).is_(None))[:most]
+        return self._read(~_ACTIVE, col(JobRow.ended_at) < time, col(JobRow.parent_id).is_(None), most=most)
 
     def known(self, job_ids: Iterable[str]) -> set[str]:
         with translated(), Session(self._engine) as session:
@@ -242,9 +242,9 @@ class SqlJobRows:
         same = (col(JobRow.owner) == job.owner, col(JobRow.idempotency_key) == job.idempotency_key)
         return session.exec(select(JobRow).where(*same)).first()
 
-    def _read(self, *conditions: Condition) -> list[Job]:
+    def _read(self, *conditions: Condition, most: int | None = None) -> list[Job]:
         with translated(), Session(self._engine) as session:
-            return [_job(row) for row in session.exec(select(JobRow).where(*conditions))]
+            return [_job(row) for row in session.exec(select(JobRow).where(*conditions).limit(most))]
 
     def _set(self, values: Mapping[str, Any], *conditions: Condition) -> int:
         with writing(self._engine) as session:
