@@ -14,9 +14,9 @@ import typer
 from rich.table import Table
 
 from orchestrator import bootstrap
-from orchestrator.cli import batch, coordinates, cutting, queue, report
-from orchestrator.cli.engine import Engine, Here, Prompt, Refused, There
-from orchestrator.domain.cutout import MOST_OBJECTS
+from orchestrator.cli import batch, extract, queue, report
+from orchestrator.cli.engine import Prompt, Refused
+from orchestrator.cli.options import Model, Output, Server, engine
 from orchestrator.domain.errors import QuarryError
 from orchestrator.settings import WrongSetting, read
 
@@ -25,11 +25,8 @@ models_app = typer.Typer(no_args_is_help=True, help="What can be asked for, and 
 app.add_typer(models_app, name="models")
 
 Picture = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="The picture.")]
-Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")]
-Server = Annotated[
-    str | None, typer.Option(envvar="QUARRY_SERVER", help="Address of a running service; this process without it.")
-]
-Model = Annotated[str | None, typer.Option(help="tiny, vit_b, vit_l or vit_h; DEFAULT_MODEL without it.")]
+
+app.command()(extract.extract)
 
 
 def main() -> None:
@@ -71,7 +68,7 @@ def segment(
     if points and len(boxes) > 1:
         raise typer.BadParameter("points go with one box at most")
     with report.spinner(f"segmenting {image.name}"):
-        answer = _engine(server, model).segment(image, Prompt(points, labels, boxes))
+        answer = engine(server, model).segment(image, Prompt(points, labels, boxes))
     report.write_masks(answer, image, output)
     report.show(answer, output)
 
@@ -100,9 +97,22 @@ def auto(
     if max_masks is not None:
         options["max_masks"] = max_masks
     with report.bar(f"all masks of {image.name}") as progress:
-        answer = _engine(server, model).auto(image, options, progress)
+        answer = engine(server, model).auto(image, options, progress)
     report.write_coco(answer, image, output)
     report.show(answer, output)
+
+
+@app.command()
+def cleanup(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+) -> None:
+    """Remove ended jobs and uploads older than CLEANUP_OLDER_THAN_DAYS, as the workers do by themselves."""
+    with report.spinner("looking for what is old"):
+        cleaned = bootstrap.cleanup(read()).run(dry_run=dry_run)
+    verb = "would go" if dry_run else "are gone"
+    megabytes = f"{cleaned.bytes / 2**20:,.1f} MB"
+    before = f"{cleaned.before:%Y-%m-%d %H:%M} UTC"
+    report.out.print(f"{cleaned.jobs} jobs and {cleaned.images} uploads ({megabytes}) from before {before} {verb}.")
 
 
 @app.command(name="batch")
@@ -141,75 +151,11 @@ def jobs(
     report.show_queue(found)
 
 
-@app.command()
-def extract(
-    source: Annotated[Path, typer.Argument(exists=True, readable=True, help="A picture, or a folder of pictures.")],
-    point: Annotated[list[str] | None, typer.Option(help="x,y of a foreground point, in pixels or percent.")] = None,
-    exclude: Annotated[list[str] | None, typer.Option(help="x,y of a background point.")] = None,
-    box: Annotated[list[str] | None, typer.Option(help="x0,y0,x1,y1: an object for each without points.")] = None,
-    edges: Annotated[str, typer.Option(help="soft or hard.")] = "soft",
-    feather: Annotated[float | None, typer.Option(help="Pixels around the edge that may be soft.")] = None,
-    crop: Annotated[str, typer.Option(help="tight to the object, or full.")] = "tight",
-    padding: Annotated[int, typer.Option(help="Transparent pixels around a tight crop.")] = 0,
-    background: Annotated[str | None, typer.Option(help="A colour under it; transparent without one.")] = None,
-    min_area: Annotated[int, typer.Option(help="Smaller objects go, in pixels.")] = 100,
-    max_objects: Annotated[int, typer.Option(help="The largest so many of a picture.")] = MOST_OBJECTS,
-    points_per_side: Annotated[int, typer.Option(help="Without prompts: points along a side of the grid.")] = 64,
-    pred_iou_thresh: Annotated[float, typer.Option(help="Without prompts: least predicted IoU.")] = 0.90,
-    stability_score_thresh: Annotated[float, typer.Option(help="Without prompts: least stability.")] = 0.92,
-    output: Output = Path("out"),
-    model: Model = None,
-    server: Server = None,
-) -> None:
-    """Cut objects out onto a transparent ground: PNGs, largest first, a folder for each picture of a folder."""
-    order = cutting.Order(
-        coordinates.parse(point, 2, "--point"),
-        coordinates.parse(exclude, 2, "--exclude"),
-        coordinates.parse(box, 4, "--box"),
-        {
-            "points_per_side": points_per_side,
-            "pred_iou_thresh": pred_iou_thresh,
-            "stability_score_thresh": stability_score_thresh,
-        },
-        {
-            "edges": edges,
-            "feather": feather,
-            "crop": crop,
-            "padding": padding,
-            "background": background,
-            "min_area": min_area,
-            "max_objects": max_objects,
-        },
-    )
-    if (point or exclude) and len(box or []) > 1:
-        raise typer.BadParameter("points go with one box at most")
-    limits = bootstrap.limits(read())
-    homes = cutting.folders(cutting.pictures(source, limits), output, one=source.is_file())
-    with report.bar(f"cutting out of {source.name}") as progress:
-        count, wrong = cutting.cut(_engine(server, model), homes, order, limits, progress)
-    report.out.print(f"{count} objects of {len(homes) - len(wrong)} pictures are in {output}")
-    if wrong:
-        report.fail("; ".join(f"{path.name}: {reason}" for path, reason in wrong.items()))
-
-
-@app.command()
-def cleanup(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
-) -> None:
-    """Remove ended jobs and uploads older than CLEANUP_OLDER_THAN_DAYS, as the workers do by themselves."""
-    with report.spinner("looking for what is old"):
-        cleaned = bootstrap.cleanup(read()).run(dry_run=dry_run)
-    verb = "would go" if dry_run else "are gone"
-    megabytes = f"{cleaned.bytes / 2**20:,.1f} MB"
-    before = f"{cleaned.before:%Y-%m-%d %H:%M} UTC"
-    report.out.print(f"{cleaned.jobs} jobs and {cleaned.images} uploads ({megabytes}) from before {before} {verb}.")
-
-
 @models_app.command("list")
 def list_models(server: Server = None) -> None:
     """All variants and their state."""
     table = Table("model", "state", "version", "side", "licence")
-    for model in _engine(server, None).models():
+    for model in engine(server, None).models():
         table.add_row(model.name, model.state, model.version, model.side, model.licence)
     report.out.print(table)
 
@@ -218,18 +164,14 @@ def list_models(server: Server = None) -> None:
 def load(name: str, server: Server = None) -> None:
     """Have Triton load a model (of --server's service, or at TRITON_URL)."""
     with report.spinner(f"loading {name}"):
-        state = _engine(server, None).load(name)
+        state = engine(server, None).load(name)
     report.out.print(f"{name}: {state}")
 
 
 @models_app.command()
 def unload(name: str, server: Server = None) -> None:
     """Have Triton unload a model (of --server's service, or at TRITON_URL)."""
-    report.out.print(f"{name}: {_engine(server, None).unload(name)}")
-
-
-def _engine(server: str | None, model: str | None) -> Engine:
-    return There(server, model) if server else Here(model)
+    report.out.print(f"{name}: {engine(server, None).unload(name)}")
 
 
 def _field(text: str) -> tuple[str, str]:
