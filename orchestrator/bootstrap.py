@@ -235,12 +235,10 @@ def care(settings: Settings) -> Care:
     kept = state(settings, cache(settings))
     database.migrate(kept.engine)
     limit = timedelta(seconds=settings.job_time_limit)
-    jobs = Jobs(kept.rows, kept.results, kept.images)
-    older_than = timedelta(days=settings.cleanup_older_than_days)
     return Care(
         upkeep=Upkeep(kept.rows, kept.results, kept.doorbell, kept.batches, limit),
         callbacks=kept.callbacks,
-        cleanup=Cleanup(jobs, kept.rows, kept.images, database.SqlImageRows(kept.engine), older_than),
+        cleanup=_cleanup(settings, kept),
     )
 
 
@@ -248,6 +246,10 @@ def cleanup(settings: Settings) -> Cleanup:
     """Brings the database's schema up to date first."""
     kept = state(settings, cache(settings))
     database.migrate(kept.engine)
+    return _cleanup(settings, kept)
+
+
+def _cleanup(settings: Settings, kept: State) -> Cleanup:
     jobs = Jobs(kept.rows, kept.results, kept.images)
     age = timedelta(days=settings.cleanup_older_than_days)
     return Cleanup(jobs, kept.rows, kept.images, database.SqlImageRows(kept.engine), age)

@@ -75,6 +75,7 @@ _WAITING = col(JobRow.status) == Status.queued
 _RUNNING = col(JobRow.status) == Status.running
 _ACTIVE = col(JobRow.status).in_(ACTIVE)
 _ADMITTED = col(JobRow.admitted).is_(True)
+_INSIDE = (_ACTIVE, _ADMITTED)
 
 
 class SqlJobRows:
@@ -183,17 +184,18 @@ class SqlJobRows:
             return session.exec(_count(_peers(batches=batches))).one()
 
     def admit(self, batch: Job, at_once: int, expires_at: datetime) -> int:
+        mine = col(JobRow.parent_id) == batch.id
+        shut_out = (mine, _WAITING, ~_ADMITTED)
+        with translated(), Session(self._engine) as session:
+            # Asked every second of every batch: mostly there is nothing to write.
+            if not session.exec(_count(*shut_out)).one() or session.exec(_count(mine, *_INSIDE)).one() >= at_once:
+                return 0
         with writing(self._engine, lock=f"batch {batch.id}") as session:
-            mine = col(JobRow.parent_id) == batch.id
-            inside = session.exec(_count(mine, _ACTIVE, _ADMITTED)).one()
-            waiting = (
-                select(JobRow.id)
-                .where(mine, _WAITING, ~_ADMITTED)
-                .order_by(col(JobRow.position))
-                .limit(max(0, at_once - inside))
-            )
-            chosen = session.exec(waiting).all()
-            session.exec(update(JobRow).where(col(JobRow.id).in_(chosen)).values(admitted=True, expires_at=expires_at))
+            room = max(0, at_once - session.exec(_count(mine, *_INSIDE)).one())
+            first = select(JobRow.id).where(*shut_out).order_by(col(JobRow.position)).limit(room)
+            chosen = session.exec(first).all()
+            values = {"admitted": True, "expires_at": expires_at}
+            session.exec(update(JobRow).where(col(JobRow.id).in_(chosen)).values(values))
         return len(chosen)
 
     def due(self, now: datetime) -> int:
@@ -214,7 +216,7 @@ class SqlJobRows:
         return self._read(_ACTIVE, col(JobRow.kind) == Kind.batch)
 
     def callbacks(self, now: datetime, most: int) -> list[Job]:
-        return self._read(col(JobRow.callback_due_at) <= now)[:most]
+        return self._read(col(JobRow.callback_due_at) <= now, most=most)
 
     def postpone_callback(self, job: Job, until: datetime | None) -> bool:
         mine = (col(JobRow.id) == job.id, col(JobRow.callback_tries) == job.callback_tries)
@@ -225,7 +227,7 @@ class SqlJobRows:
             session.exec(delete(JobRow).where(col(JobRow.id) == job_id))
 
     def ended_before(self, time: datetime, most: int) -> list[Job]:
-        return self._read(~_ACTIVE, col(JobRow.ended_at) < time, col(JobRow.parent_id).is_(None))[:most]
+        return self._read(~_ACTIVE, col(JobRow.ended_at) < time, col(JobRow.parent_id).is_(None), most=most)
 
     def known(self, job_ids: Iterable[str]) -> set[str]:
         with translated(), Session(self._engine) as session:
@@ -242,9 +244,9 @@ class SqlJobRows:
         same = (col(JobRow.owner) == job.owner, col(JobRow.idempotency_key) == job.idempotency_key)
         return session.exec(select(JobRow).where(*same)).first()
 
-    def _read(self, *conditions: Condition) -> list[Job]:
+    def _read(self, *conditions: Condition, most: int | None = None) -> list[Job]:
         with translated(), Session(self._engine) as session:
-            return [_job(row) for row in session.exec(select(JobRow).where(*conditions))]
+            return [_job(row) for row in session.exec(select(JobRow).where(*conditions).limit(most))]
 
     def _set(self, values: Mapping[str, Any], *conditions: Condition) -> int:
         with writing(self._engine) as session:

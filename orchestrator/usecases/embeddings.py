@@ -40,13 +40,10 @@ class Embeddings:
                 if found is None:
                     watch.cache = "miss"
                     found = embedding.pack(self._encode(image, box, model, watch))
+                    # Of another version it would be kept under this one's name.
+                    self._models.must_still_be(model)
                     self._cache.put(key, found, since)
-        self._models.must_still_be(model)
         return embedding.unpack(found.view(np.uint16), model.embedding_shape)
-
-    def forget(self, content: str) -> None:
-        """Raises `Unavailable` if what is shared cannot be reached."""
-        self._cache.forget(content)
 
     def _encode(self, image: Image, box: CropBox, model: Manifest, watch: Stopwatch) -> Float32:
         """A model that was unloaded meanwhile is loaded again, once."""

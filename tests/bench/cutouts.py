@@ -4,7 +4,7 @@
 
 Objects with a known α and known colours are drawn, and the logits that a perfect model of side S would have of them; so
 the model's own error does not hide the edges'. With `--photos`, objects of these photographs are cut out by the default
-model and shown on a dark and on a light ground, `cutout-<name>.jpg`.
+model and shown on a dark and on a light ground, `cutout-<name>.jpg`, as docs/images has them.
 """
 
 import argparse

@@ -3,6 +3,7 @@
 import argparse
 import http.client
 import json
+import os
 import secrets
 import statistics
 import tempfile
@@ -85,8 +86,12 @@ def batch(service: Cluster, pictures: list[bytes]) -> float:
 
 
 def submit(database: str, length: float, a_second: int = 20) -> dict[str, object]:
-    """2 MB pictures in an open loop: latency counts from when each was to be sent, not from when it was."""
+    """2 MB pictures in an open loop: latency counts from when each was to be sent, not from when it was.
+
+    Workers and Triton have the last core for themselves, the API and this process the others.
+    """
     with cluster(database, JOB_WORKERS="1", JOB_THREADS="1", JOB_QUEUE_MAX="100000") as service:
+        separate(service)
         picture, work = two_megabytes(), ThreadPoolExecutor(64)
         for _ in range(5):
             post(service, picture, time.monotonic())
@@ -138,6 +143,13 @@ def two_megabytes() -> bytes:
     rng = np.random.default_rng(0)
     pixels = np.clip(draw(1200, 1600).astype(np.int16) + rng.normal(0, 40, (1200, 1600, 3)), 0, 255).astype(np.uint8)
     return next(data for quality in range(96, 20, -2) if len(data := encoded(pixels, "JPEG", quality=quality)) < 2.1e6)
+
+
+def separate(service: Cluster) -> None:
+    *others, last = sorted(os.sched_getaffinity(0))
+    for name in service.processes:
+        for process in service.children(name):
+            process.cpu_affinity([last] if name in ("worker", "triton") else others)
 
 
 @contextmanager

@@ -111,10 +111,11 @@ def test_a_mask_as_prompt_gives_what_the_official_predictor_gives(segment: Segme
     _, _, logits = predictor.predict(point, label, multimask_output=False)
     expected, iou, _ = predictor.predict(point, label, mask_input=logits, multimask_output=False)
     prompt = prompts.from_points(point.tolist(), [1], None, size)
-    options = {"multimask": False, "mask_input": logits[0]}
-    answer = segment.single(Image(pixels), prompt, "tiny", Stopwatch(), **options)
-    assert answer.masks[0].predicted_iou == pytest.approx(iou[0], abs=1e-3)
-    assert _agree(rle.decode(answer.masks[0].segmentation), expected[0])
+    for given in (logits[0], logits[0].astype(np.float16).astype(np.float32)):  # as a handle keeps them
+        options = {"multimask": False, "mask_input": given}
+        answer = segment.single(Image(pixels), prompt, "tiny", Stopwatch(), **options)
+        assert answer.masks[0].predicted_iou == pytest.approx(iou[0], abs=1e-3)
+        assert _agree(rle.decode(answer.masks[0].segmentation), expected[0])
 
 
 def test_what_lies_outside_of_size_does_not_count(sam: Sam) -> None:

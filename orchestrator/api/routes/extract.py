@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 
 from orchestrator.api import errors, schemas
 from orchestrator.api.forms import PNG, ZIP, GivenObjectsForm, ObjectsOutput
-from orchestrator.api.inputs import OWNER, BoxesText, GivenAuto, GivenPicture, GivenPoints, ModelName, Wired, box_rows
+from orchestrator.api.inputs import OWNER, GivenAuto, GivenPicture, GivenPoints, ModelName, Wired, box_rows
 from orchestrator.api.request_id import current_request_id
 from orchestrator.api.schemas import ExtractionBody
 from orchestrator.domain import packing
@@ -39,9 +39,9 @@ router = APIRouter(prefix="/segment/objects", tags=["segment"], responses=_ANSWE
 
 
 async def extract_fields(
-    prompt: GivenPoints,
     automatic: GivenAuto,
-    boxes: BoxesText = None,
+    prompt: GivenPoints,
+    boxes: Annotated[str | None, Form(description="Boxes [[x0,y0,x1,y1],…], as JSON: an object for each.")] = None,
     edges: Annotated[str, Form(description="`soft`, or `hard`: 0 or 255.")] = _DEFAULT.edges,
     feather: Annotated[float | None, Form(description="Pixels around the edge that may be soft.")] = None,
     decontaminate: Annotated[bool, Form(description="Take the old background out of soft edges.")] = True,
