@@ -141,7 +141,7 @@ def largest(found: Segmentation, how: CutoutOptions) -> Segmentation:
 
 
 def _window(low: Float16, crop_box: Box, model: Manifest) -> Window | None:
-    """Float16 in the picture's frame, wherever they can be seen."""
+    """Logits in the picture's frame, wherever they can be seen."""
     x, y, wide, high = crop_box
     scaler = upscaler((high, wide), model.image_side)
     window = scaler.window(low.astype(np.float32), model.mask_threshold - alpha.FAINTEST)
