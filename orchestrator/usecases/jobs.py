@@ -70,14 +70,13 @@ class Jobs:
             for name, data in files:
                 draft.write(name, data)
             draft.seal()
-            ended = replace(job, status=Status.succeeded, progress=100.0, ended_at=self._clock())
-            # A folder without a row is swept, should this process end between the two.
-            draft.publish()
-            self._rows.add([ended], None)
         except BaseException:
             draft.discard()
-            self._files.remove(job)
             raise
+        ended = replace(job, status=Status.succeeded, progress=100.0, ended_at=self._clock())
+        draft.publish()
+        # A folder without a row is swept in time. It is not removed here: a commit that broke off may have been one.
+        self._rows.add([ended], None)
         return ended
 
     def get(self, job_id: str, owner: str) -> Job:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -109,7 +109,8 @@ class Submit:
         parent = replace(parent, fingerprint=_fingerprint(order.task, contents))
         added = self._add([parent, *children], self._bounds.batches)
         if added is parent:
-            self._batches.advance(parent)
+            with suppress(Unavailable):  # it is promised already; the reconciler goes on
+                self._batches.advance(parent)
         return added
 
     def _children(self, order: Order, parent: Job, sources: Iterable[Source]) -> tuple[list[Job], list[str]]:
@@ -189,10 +190,13 @@ class Submit:
             raise QueueFull("More jobs are waiting than may; try again later.", retry_after=10)
 
     def _add(self, jobs: list[Job], most: int) -> Job:
-        """The first of `jobs`, or the one that has its idempotency key already."""
+        """The first of `jobs`, or the one that has its idempotency key already.
+
+        A database that goes away in the middle may have committed: the pictures stay, for the clean-up by age to judge.
+        """
         try:
             twin = self._rows.add(jobs, most)
-        except BaseException:
+        except QueueFull:
             self._release(jobs)
             raise
         if twin is None:

@@ -25,7 +25,7 @@ from tests.pictures import draw, encoded
 from tests.worker.cluster import ENDED, Cluster, running
 
 SMALL = (240, 320)
-FIELDS = {"operation": "auto", "points_per_side": "16"}
+FIELDS = {"operation": "auto", "points_per_side": "12"}
 LIVE_PAUSE = 0.02
 console = Console()
 

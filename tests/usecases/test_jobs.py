@@ -6,10 +6,11 @@ import pytest
 
 from orchestrator.adapters.job_rows import SqlJobRows
 from orchestrator.adapters.result_files import FolderResultFiles
-from orchestrator.domain.errors import Conflict, NotFound, StorageFull
-from orchestrator.domain.job import Kind, Status
+from orchestrator.domain.errors import Conflict, NotFound, StorageFull, Unavailable
+from orchestrator.domain.job import Job, Kind, Status
 from orchestrator.usecases.images import Images
 from orchestrator.usecases.jobs import Jobs
+from orchestrator.usecases.ports import JobFilter
 from tests.jobs import NOON, TASK, job
 from tests.pictures import draw, encoded
 
@@ -97,3 +98,20 @@ def test_a_picture_shared_with_a_job_stays_when_its_owner_deletes_it(images: Ima
     with pytest.raises(NotFound):
         images.read(shared.id, "ann")
     assert timedelta(0) <= shared.created_at - uploaded.created_at
+
+
+def test_a_commit_that_may_have_happened_costs_no_files(
+    jobs: Jobs, rows: SqlJobRows, files: FolderResultFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection breaks off as the row is committed: whoever finds the row finds its files."""
+    add = rows.add
+
+    def commit_and_break(made: list[Job], most: int | None) -> None:
+        add(made, most)
+        raise Unavailable("The connection is gone.")
+
+    monkeypatch.setattr(rows, "add", commit_and_break)
+    with pytest.raises(Unavailable):
+        jobs.record(TASK, [("a.png", b"data")], "ann")
+    (found,), _ = rows.page("ann", JobFilter(), 5, 0)
+    assert files.names(found) == ["a.png"]
