@@ -7,12 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image as Pillow
 from pycocotools.coco import COCO
 
-from tests.pictures import draw, encoded
+from tests.pictures import Pixels, draw, encoded
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = ROOT / "orchestrator/local/sample.jpg"
@@ -20,13 +21,19 @@ SECTIONS = re.split(r"^## ", (ROOT / "docs/recipes.md").read_text(), flags=re.MU
 TITLES = [section.partition("\n")[0] for section in SECTIONS]
 
 
+def product(seed: int) -> Pixels:
+    """Something in the middle of a plain ground, which any model finds."""
+    picture = np.full((200, 260, 3), 225, np.uint8)
+    return np.asarray(cv2.ellipse(picture, (130, 100), (70, 50), 20 * seed, 0, 360, (150, 40, 30), -1, cv2.LINE_AA))
+
+
 @pytest.fixture
 def done(request: pytest.FixtureRequest, plain_environment: dict[str, str], tmp_path: Path, api: str) -> Path:
     """The folder in which the recipe of that title was followed."""
-    for folder in ("photos", "catalogue"):
+    for folder, picture in (("photos", lambda seed: draw(200, 260, seed=seed)), ("catalogue", product)):
         (tmp_path / folder).mkdir()
         for seed in range(2):
-            (tmp_path / folder / f"{seed}.jpg").write_bytes(encoded(draw(200, 260, seed=seed), "JPEG"))
+            (tmp_path / folder / f"{seed}.jpg").write_bytes(encoded(picture(seed), "JPEG"))
     for name in ("cells.png", "ground.png"):
         (tmp_path / name).write_bytes(encoded(draw(240, 320, seed=5)))
     (tmp_path / "photo.jpg").write_bytes(SAMPLE.read_bytes())

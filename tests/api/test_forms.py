@@ -42,7 +42,8 @@ def masks(client: TestClient, route: str) -> list[Bits]:
 
 
 def iou(one: Bits, other: Bits) -> float:
-    return float(np.count_nonzero(one & other) / np.count_nonzero(one | other))
+    union = np.count_nonzero(one | other)
+    return np.count_nonzero(one & other) / union if union else 1.0
 
 
 @EVERYWHERE
