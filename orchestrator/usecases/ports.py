@@ -16,7 +16,7 @@ from orchestrator.domain.model import Manifest
 
 Float32 = NDArray[np.float32]
 Float16 = NDArray[np.float16]
-Array = NDArray[np.uint16] | NDArray[np.float16]
+Array = NDArray[np.float32] | NDArray[np.float16]
 
 Progress = Callable[[float], None]
 """Called between batches with the share done, 0 to 1. What it raises ends the work: so it is canceled."""

@@ -18,7 +18,7 @@ from orchestrator.usecases.ports import ArrayCache, ArrayKey
 from tests.fakes import FakeCache
 from tests.local.servers import running_redis
 
-KILOBYTE = np.arange(512, dtype=np.uint16)
+KILOBYTE = np.arange(512, dtype=np.float16)
 ROOM = 10_000
 ONE, TWO = ArrayKey("picture", "one"), ArrayKey("picture", "two")
 
@@ -56,7 +56,7 @@ def bounded(request: pytest.FixtureRequest, url: str, client: "redis.Redis") -> 
     return MemoryCache(ROOM, 60) if request.param == "memory" else far(url)
 
 
-def put(cache: ArrayCache, key: ArrayKey, array: NDArray[np.uint16] = KILOBYTE) -> None:
+def put(cache: ArrayCache, key: ArrayKey, array: NDArray[np.float16] = KILOBYTE) -> None:
     cache.put(key, array.copy(), time.time())
 
 
@@ -105,7 +105,7 @@ def test_the_least_recently_used_go_first(bounded: ArrayCache) -> None:
 
 def test_what_is_larger_than_all_the_room_is_not_kept(bounded: ArrayCache) -> None:
     put(bounded, TWO)
-    put(bounded, ONE, np.zeros(ROOM, np.uint16))
+    put(bounded, ONE, np.zeros(ROOM, np.float16))
     assert bounded.get(ONE) is None
     assert bounded.get(TWO) is not None
 

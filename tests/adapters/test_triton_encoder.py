@@ -1,5 +1,6 @@
 """What only the real Triton shows: batches, bounds, and being away."""
 
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -42,15 +43,25 @@ def counts(triton: TritonAddresses) -> tuple[int, int]:
     return stats.inference_count, stats.execution_count
 
 
+def settled(triton: TritonAddresses, inferences: int) -> tuple[int, int]:
+    """The counts once there are so many: Triton answers first and counts a moment later."""
+    for _ in range(50):
+        if (found := counts(triton))[0] >= inferences:
+            break
+        time.sleep(0.1)
+    return found
+
+
 def test_concurrent_requests_become_batches_and_answer_as_if_alone(
     triton: TritonAddresses, encoder: TritonEncoder
 ) -> None:
     pictures = [to_model_input(Image(draw(200, 300, seed)), MODEL.image_side) for seed in range(8)]
+    start = counts(triton)[0]
     alone = [encoder.encode(MODEL, picture) for picture in pictures]
-    before = counts(triton)
+    before = settled(triton, start + 8)
     with ThreadPoolExecutor(8) as threads:
         together = list(threads.map(lambda picture: encoder.encode(MODEL, picture), pictures * 3))
-    inferences, executions = (after - start for after, start in zip(counts(triton), before, strict=True))
+    inferences, executions = (now - then for now, then in zip(settled(triton, start + 32), before, strict=True))
     assert inferences == 24
     assert executions < inferences
     # A batch's matrix products are blocked otherwise than one picture's: the last bits differ, the masks do not.

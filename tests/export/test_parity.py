@@ -84,7 +84,7 @@ def test_masks_equal_the_official_predictor(
     best_first = np.argsort(-ious, kind="stable")
     for mask, expected, iou in zip(answer.masks, official[best_first], ious[best_first], strict=True):
         assert mask.predicted_iou == pytest.approx(iou, abs=1e-3)
-        assert _agree(rle.decode(mask.segmentation), expected)
+        assert _iou(rle.decode(mask.segmentation), expected) >= 0.999
 
 
 def test_many_boxes_at_once_equal_the_official_predictor_asked_one_by_one(
@@ -100,7 +100,7 @@ def test_many_boxes_at_once_equal_the_official_predictor_asked_one_by_one(
     for mask, box in zip(answer.masks, boxes, strict=True):
         expected, iou, _ = predictor.predict(box=box, multimask_output=False)
         assert mask.predicted_iou == pytest.approx(iou[0], abs=1e-3)
-        assert _agree(rle.decode(mask.segmentation), expected[0])
+        assert _iou(rle.decode(mask.segmentation), expected[0]) >= 0.999
 
 
 def test_a_mask_as_prompt_gives_what_the_official_predictor_gives(segment: Segment, predictor: SamPredictor) -> None:
@@ -115,7 +115,7 @@ def test_a_mask_as_prompt_gives_what_the_official_predictor_gives(segment: Segme
         options = {"multimask": False, "mask_input": given}
         answer = segment.single(Image(pixels), prompt, "tiny", Stopwatch(), **options)
         assert answer.masks[0].predicted_iou == pytest.approx(iou[0], abs=1e-3)
-        assert _agree(rle.decode(answer.masks[0].segmentation), expected[0])
+        assert _iou(rle.decode(answer.masks[0].segmentation), expected[0]) >= 0.999
 
 
 def test_what_lies_outside_of_size_does_not_count(sam: Sam) -> None:
@@ -166,7 +166,6 @@ def _prompt(kind: str, size: tuple[int, int]) -> tuple[list[list[float]], list[i
     return points[1:], [1, 0], box
 
 
-def _agree(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> bool:
-    """IoU ≥ 0.999; of masks with a thousand pixels or fewer, three may differ: embeddings pass 16 bits."""
-    different, union = np.count_nonzero(first ^ second), np.count_nonzero(first | second)
-    return different <= max(3, 0.001 * union)
+def _iou(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
+    union = np.count_nonzero(first | second)
+    return np.count_nonzero(first & second) / union if union else 1.0
