@@ -70,5 +70,6 @@ model_warmup [
 ]
 parameters {{ key: "intra_op_thread_count" value: {{ string_value: "0" }} }}
 parameters {{ key: "inter_op_thread_count" value: {{ string_value: "1" }} }}
+parameters {{ key: "session.intra_op.allow_spinning" value: {{ string_value: "0" }} }}
 parameters {{ key: "version" value: {{ string_value: "{config.version}" }} }}
 """

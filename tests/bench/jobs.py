@@ -26,7 +26,7 @@ from tests.worker.cluster import ENDED, Cluster, running
 
 SMALL = (240, 320)
 FIELDS = {"operation": "auto", "points_per_side": "12"}
-LIVE_PAUSE = 0.02
+LIVE_PAUSE = 0.1
 console = Console()
 
 
