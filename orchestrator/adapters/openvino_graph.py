@@ -62,8 +62,8 @@ class OpenVinoGraph:
         self._turn = threading.Lock()
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Outputs:
-        """Arrays that are contiguous are not copied."""
-        given = {name: np.ascontiguousarray(value) for name, value in inputs.items()}
+        """Arrays that are contiguous and may be written are not copied: OpenVINO shares no others."""
+        given = {name: np.require(value, requirements=["C", "W"]) for name, value in inputs.items()}
         with self._turn:
             form = self._form(given)
             request = form.take()

@@ -97,6 +97,12 @@ def test_a_mask_given_as_a_prompt_counts_alike(decoder: Decoder, near: float) ->
     assert np.abs(decoder.open(embedding, given).scores(*prompts(1)).iou - expected).max() <= near
 
 
+def test_an_embedding_that_a_cache_keeps_from_being_written_is_decoded(decoder: Decoder) -> None:
+    embedding = np.zeros(MODEL.embedding_shape, np.float32)
+    embedding.setflags(write=False)
+    assert decoder.open(embedding).scores(*prompts(1)).iou.shape == (1, 4)
+
+
 def test_an_answer_that_is_still_held_is_not_overwritten(decoder: Decoder) -> None:
     embedding = np.random.default_rng(0).normal(0, 1, MODEL.embedding_shape).astype(np.float32)
     keep = np.ones((3, 4), np.bool_)

@@ -9,6 +9,8 @@ from segment_anything.modeling import Sam
 
 from export.publish import publish
 
+EXPORT = Path(publish.__code__.co_filename).parent
+
 
 def model(name: str) -> Sam:
     torch.manual_seed(0)
@@ -17,9 +19,11 @@ def model(name: str) -> Sam:
 
 
 def repository(name: str, output: Path) -> Path:
-    """A model repository below `output` that holds `name`; exported when it is not there yet."""
+    """A model repository below `output` that holds `name`; exported when it is not there yet, or older than the export."""
     folder = output / "repository"
-    if not (folder / name / "1" / "manifest.json").exists():
+    manifest = folder / name / "1" / "manifest.json"
+    newest = max(path.stat().st_mtime for path in EXPORT.glob("*.py"))
+    if not manifest.exists() or manifest.stat().st_mtime < newest:
         publish(model(name), name, folder, checkpoint_sha256="seed 0", max_batch_size=1, report=lambda _: None)
     return folder
 
