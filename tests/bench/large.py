@@ -19,7 +19,7 @@ def model(name: str) -> Sam:
 
 
 def repository(name: str, output: Path) -> Path:
-    """A model repository below `output` that holds `name`; exported when it is not there yet, or older than the export."""
+    """A model repository below `output` that holds `name`; exported anew when `export` is newer."""
     folder = output / "repository"
     manifest = folder / name / "1" / "manifest.json"
     newest = max(path.stat().st_mtime for path in EXPORT.glob("*.py"))
