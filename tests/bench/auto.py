@@ -2,7 +2,7 @@
 
     python -m tests.bench.auto [--photos DIR] [--engines onnxruntime,openvino-bf16] [--long] [--output DIR]
 
-All run in turn in one process, on all cores: the official code, then ours on each engine. A table goes to the
+All run in turn in one process, on all cores: ours on each engine, then the official code. A table goes to the
 terminal, the figures to `auto.json`. Without `--photos` the pictures are drawn. `--long` adds the large grids and the
 large model's full run: hours.
 """
