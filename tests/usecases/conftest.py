@@ -11,8 +11,12 @@ from orchestrator.adapters.job_rows import SqlJobRows
 from orchestrator.adapters.result_files import FolderResultFiles
 from orchestrator.domain.errors import Unavailable
 from orchestrator.domain.image import Limits
+from orchestrator.usecases.automatic import Automatic
+from orchestrator.usecases.embeddings import Embeddings
 from orchestrator.usecases.images import Images
-from tests.fakes import FakeFiles, FakeRows
+from orchestrator.usecases.models import Models
+from orchestrator.usecases.segment import Segment
+from tests.fakes import FakeCache, FakeDecoder, FakeEncoder, FakeFiles, FakeRows
 
 
 @dataclass
@@ -60,3 +64,24 @@ def images() -> Images:
 @pytest.fixture
 def doorbell() -> CountingDoorbell:
     return CountingDoorbell()
+
+
+@pytest.fixture
+def encoder() -> FakeEncoder:
+    return FakeEncoder()
+
+
+@pytest.fixture
+def decoder() -> FakeDecoder:
+    return FakeDecoder()
+
+
+@pytest.fixture
+def segment(encoder: FakeEncoder, decoder: FakeDecoder) -> Segment:
+    models = Models(encoder.repository, encoder)
+    return Segment(models, Embeddings(models, encoder, FakeCache()), decoder)
+
+
+@pytest.fixture
+def automatic(encoder: FakeEncoder, decoder: FakeDecoder, segment: Segment) -> Automatic:
+    return Automatic(Models(encoder.repository, encoder), decoder, segment, workers=2)

@@ -9,11 +9,9 @@ from orchestrator.domain.errors import DeadlineExceeded
 from orchestrator.domain.grid import Options
 from orchestrator.domain.image import Image
 from orchestrator.usecases.automatic import Automatic
-from orchestrator.usecases.embeddings import Embeddings
-from orchestrator.usecases.models import Models
-from orchestrator.usecases.segment import Segment, Segmentation
+from orchestrator.usecases.segment import Segmentation
 from orchestrator.usecases.stopwatch import Deadline, Stopwatch
-from tests.fakes import FakeCache, FakeDecoder, FakeEncoder
+from tests.fakes import FakeDecoder, FakeEncoder
 from tests.pictures import draw
 
 SIZE = (200, 300)
@@ -23,23 +21,6 @@ LOOSE = Options(points_per_side=4, pred_iou_thresh=0.55, stability_score_thresh=
 
 class Canceled(Exception):
     pass
-
-
-@pytest.fixture
-def encoder() -> FakeEncoder:
-    return FakeEncoder()
-
-
-@pytest.fixture
-def decoder() -> FakeDecoder:
-    return FakeDecoder()
-
-
-@pytest.fixture
-def automatic(encoder: FakeEncoder, decoder: FakeDecoder) -> Automatic:
-    models = Models(encoder.repository, encoder)
-    segment = Segment(models, Embeddings(models, encoder, FakeCache()), decoder)
-    return Automatic(models, decoder, segment, workers=2)
 
 
 def run(automatic: Automatic, options: Options) -> Segmentation:

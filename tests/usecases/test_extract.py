@@ -10,12 +10,10 @@ from orchestrator.domain.cutout import CutoutOptions
 from orchestrator.domain.grid import Options
 from orchestrator.domain.image import Image
 from orchestrator.usecases.automatic import Automatic
-from orchestrator.usecases.embeddings import Embeddings
 from orchestrator.usecases.extract import Extract, Extraction
-from orchestrator.usecases.models import Models
 from orchestrator.usecases.segment import Segment
 from orchestrator.usecases.stopwatch import Stopwatch
-from tests.fakes import FakeCache, FakeDecoder, FakeEncoder
+from tests.fakes import FakeDecoder, FakeEncoder
 from tests.pictures import draw
 
 SIZE = (200, 300)
@@ -30,20 +28,8 @@ class Canceled(Exception):
 
 
 @pytest.fixture
-def encoder() -> FakeEncoder:
-    return FakeEncoder()
-
-
-@pytest.fixture
-def decoder() -> FakeDecoder:
-    return FakeDecoder()
-
-
-@pytest.fixture
-def extract(encoder: FakeEncoder, decoder: FakeDecoder) -> Extract:
-    models = Models(encoder.repository, encoder)
-    segment = Segment(models, Embeddings(models, encoder, FakeCache()), decoder)
-    return Extract(segment, Automatic(models, decoder, segment, workers=2), decoder)
+def extract(segment: Segment, automatic: Automatic, decoder: FakeDecoder) -> Extract:
+    return Extract(segment, automatic, decoder)
 
 
 def run(extract: Extract, asked: prompts.Prompts | Options, how: CutoutOptions = CutoutOptions()) -> Extraction:  # noqa: B008

@@ -4,31 +4,13 @@ import pytest
 from orchestrator.domain import prompts
 from orchestrator.domain.errors import InvalidPrompt
 from orchestrator.domain.image import Image
-from orchestrator.usecases.embeddings import Embeddings
-from orchestrator.usecases.models import Models
 from orchestrator.usecases.segment import Segment
 from orchestrator.usecases.stopwatch import Stopwatch
-from tests.fakes import FakeCache, FakeDecoder, FakeEncoder
+from tests.fakes import FakeDecoder, FakeEncoder
 from tests.pictures import draw
 
 SIZE = (40, 60)
 IMAGE = Image(draw(*SIZE))
-
-
-@pytest.fixture
-def encoder() -> FakeEncoder:
-    return FakeEncoder()
-
-
-@pytest.fixture
-def decoder() -> FakeDecoder:
-    return FakeDecoder()
-
-
-@pytest.fixture
-def segment(encoder: FakeEncoder, decoder: FakeDecoder) -> Segment:
-    models = Models(encoder.repository, encoder)
-    return Segment(models, Embeddings(models, encoder, FakeCache()), decoder)
 
 
 def test_a_prompt_has_three_candidates_best_first(segment: Segment) -> None:
