@@ -12,6 +12,7 @@ import pytest
 from PIL import Image as Pillow
 from pycocotools.coco import COCO
 
+from orchestrator.adapters import database
 from orchestrator.local.triton import TritonAddresses
 from tests.pictures import draw, encoded
 
@@ -211,12 +212,17 @@ def test_a_folder_without_pictures_is_told(plain_environment: dict[str, str], tm
     assert "no picture in" in done.stderr
 
 
-def test_a_clean_up_says_what_would_go_and_what_is_gone(plain_environment: dict[str, str], tmp_path: Path) -> None:
+def test_a_clean_up_of_a_state_that_is_there_says_what_goes(plain_environment: dict[str, str], tmp_path: Path) -> None:
     state = {
         "DATABASE_URL": f"sqlite:///{tmp_path}/quarry.db",
         "UPLOAD_DIR": str(tmp_path / "uploads"),
         "RESULTS_DIR": str(tmp_path / "results"),
     }
+    refused = quarry(plain_environment | state, "cleanup", "--dry-run")
+    assert refused.returncode == 1
+    assert "DATABASE_URL" in refused.stderr
+    assert not (tmp_path / "quarry.db").exists()
+    database.migrate(database.connect(state["DATABASE_URL"]))
     for option, verb in ((["--dry-run"], "would go"), ([], "are gone")):
         done = quarry(plain_environment | state, "cleanup", *option)
         assert done.returncode == 0, done.stderr

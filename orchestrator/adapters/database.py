@@ -64,6 +64,13 @@ def connect(url: str) -> Engine:
             raise Unavailable(f"DATABASE_URL names {other}; SQLite and PostgreSQL are served.")
 
 
+def missing_file(url: str) -> Path | None:
+    """The file of an SQLite database that has not been made; connecting would make an empty one."""
+    address = make_url(url)
+    path = Path(address.database or "")
+    return path if address.get_backend_name() == "sqlite" and not path.is_file() else None
+
+
 def _sqlite(address: URL) -> Engine:
     """It writes ahead, so that readers do not wait for writers; what is committed outlives a power cut."""
     engine = create_engine(address, connect_args={"timeout": LOCK_SECONDS})

@@ -15,6 +15,7 @@ from fastapi_offline import FastAPIOffline
 from orchestrator import bootstrap
 from orchestrator.api import errors
 from orchestrator.api.admission import FORM_BYTES, MOST_WAITING, THREADS_PER_CORE, Admission, BodyLimit
+from orchestrator.api.head import Head
 from orchestrator.api.request_id import HEADER, RequestId
 from orchestrator.api.routes import asynchronous, extract, health, images, jobs, models, segment
 from orchestrator.bootstrap import Services
@@ -59,6 +60,7 @@ def build(services: Services) -> FastAPI:
         allow_headers=settings.cors_headers,
         expose_headers=[HEADER, "Retry-After", "ETag", "Content-Range", "Content-Disposition"],
     )
+    app.add_middleware(Head)
     app.add_middleware(Admission, most=MOST_WAITING)
     app.add_middleware(RequestId)
     return app

@@ -14,11 +14,11 @@ import typer
 from rich.table import Table
 
 from orchestrator import bootstrap
-from orchestrator.cli import batch, extract, queue, report
+from orchestrator.cli import batch, extract, queue, report, state
 from orchestrator.cli.engine import Prompt, Refused
 from orchestrator.cli.options import Model, Output, Server, engine
 from orchestrator.domain.errors import QuarryError
-from orchestrator.settings import WrongSetting, read
+from orchestrator.settings import WrongSetting
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Image Quarry: cut objects out of pictures.")
 models_app = typer.Typer(no_args_is_help=True, help="What can be asked for, and what is at hand.")
@@ -108,7 +108,7 @@ def cleanup(
 ) -> None:
     """Remove ended jobs and uploads older than CLEANUP_OLDER_THAN_DAYS, as the workers do by themselves."""
     with report.spinner("looking for what is old"):
-        cleaned = bootstrap.cleanup(read()).run(dry_run=dry_run)
+        cleaned = bootstrap.cleanup(state.settings()).run(dry_run=dry_run)
     verb = "would go" if dry_run else "are gone"
     megabytes = f"{cleaned.bytes / 2**20:,.1f} MB"
     before = f"{cleaned.before:%Y-%m-%d %H:%M} UTC"

@@ -7,9 +7,9 @@ import httpx2
 
 from orchestrator import bootstrap
 from orchestrator.adapters.rq_doorbell import RqDoorbell
+from orchestrator.cli import state
 from orchestrator.cli.engine import Refused
 from orchestrator.domain.errors import Unavailable
-from orchestrator.settings import read
 from orchestrator.usecases.ports import JobFilter
 
 SERVER_SECONDS = 30.0
@@ -39,8 +39,8 @@ class Queue:
 
 def here(limit: int, *, children: bool) -> Queue:
     """By DATABASE_URL and REDIS_URL: all owners' jobs."""
-    state = bootstrap.state(settings := read(), bootstrap.cache(settings))
-    found, _ = state.rows.page(None, JobFilter(children=children), limit, 0)
+    kept = bootstrap.state(settings := state.settings(), bootstrap.cache(settings))
+    found, _ = kept.rows.page(None, JobFilter(children=children), limit, 0)
     lines = [
         JobLine(
             id=job.id,
@@ -54,11 +54,11 @@ def here(limit: int, *, children: bool) -> Queue:
         )
         for job in found
     ]
-    counts = {str(status): count for status, count in state.rows.counts(None).items()}
-    if not isinstance(state.doorbell, RqDoorbell):
+    counts = {str(status): count for status, count in kept.rows.counts(None).items()}
+    if not isinstance(kept.doorbell, RqDoorbell):
         return Queue(counts, lines)
     try:
-        return Queue(counts, lines, state.doorbell.workers(), state.doorbell.unanswered())
+        return Queue(counts, lines, kept.doorbell.workers(), kept.doorbell.unanswered())
     except Unavailable:
         return Queue(counts, lines)
 

@@ -25,12 +25,16 @@ _AUTO = Options()
 
 @dataclass(frozen=True)
 class Task:
-    """An operation on one picture, its fields, the model's name and the form of the answer."""
+    """An operation on one picture, its fields, the model's name and the form of the answer.
+
+    `tolerance`: of polygons, pixels.
+    """
 
     operation: Kind
     fields: Mapping[str, Any]
     model: str
     output: str = "rle"
+    tolerance: float | None = None
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -33,7 +33,9 @@ def test_the_description_has_the_asynchronous_routes_with_their_refusals(client:
     assert {"200", "404", "409"} <= set(paths["/jobs/{job_id}/result"]["get"]["responses"])
 
 
-@pytest.mark.parametrize("asked", ["status=odd", "kind=odd", "since=yesterday", "limit=0", "offset=-1"])
+@pytest.mark.parametrize(
+    "asked", ["status=odd", "kind=odd", "since=yesterday", "limit=0", "offset=-1", f"offset={10**20}"]
+)
 def test_a_list_that_makes_no_sense_is_refused(client: TestClient, asked: str) -> None:
     answer = client.get(f"/jobs/?{asked}")
     assert (answer.status_code, shape(answer)) == (422, "invalid_request")

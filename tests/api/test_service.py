@@ -128,3 +128,10 @@ def test_a_request_id_that_is_not_plain_is_replaced(client: TestClient, given: s
     answer = client.get("/health/live", headers={"X-Request-ID": given})
     assert answer.headers["X-Request-ID"] != given
     assert client.get("/health/live", headers={"X-Request-ID": "abc-1"}).headers["X-Request-ID"] == "abc-1"
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/docs", "/jobs/"])
+def test_head_answers_what_get_does_without_a_body(api: str, path: str) -> None:
+    asked, answer = httpx2.get(api + path), httpx2.head(api + path)
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["Content-Length"] == asked.headers["Content-Length"]

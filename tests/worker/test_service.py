@@ -49,7 +49,9 @@ def same(job: dict[str, Any], asked: dict[str, Any]) -> None:
     assert job == asked
 
 
-@pytest.mark.parametrize(("route", "fields"), [("box", BOX), ("auto", AUTO)])
+@pytest.mark.parametrize(
+    ("route", "fields"), [("box", BOX), ("auto", AUTO), ("box", BOX | {"output": "polygon", "tolerance": "9"})]
+)
 def test_a_jobs_result_is_what_the_request_would_have_answered(
     cluster: Cluster, route: str, fields: dict[str, str]
 ) -> None:
@@ -184,6 +186,9 @@ def test_a_batch_comes_as_an_archive_or_as_ids_too(cluster: Cluster) -> None:
         ({"data": {"image_ids": '["x"]', "operation": "batch"}}, 422, "invalid_request"),
         ({"data": {"image_ids": '["x"]', "operation": "extract", "output": "coco"}}, 400, "invalid_batch"),
         ({"data": {"image_ids": '["x"]', "operation": "box", "box": "[1,1,9,9]"}}, 400, "invalid_prompt"),
+        ({"data": {"image_ids": '["x"]', "operation": "box", "boxes": "[[1]]"}}, 400, "invalid_prompt"),
+        ({"data": {"image_ids": '["x"]', "operation": "auto", "points_per_side": "0"}}, 400, "invalid_prompt"),
+        ({"data": {"image_ids": '["x"]', "operation": "extract", "background": "odd"}}, 400, "invalid_prompt"),
     ],
 )
 def test_a_batch_that_makes_no_sense_is_refused(cluster: Cluster, given: Any, status: int, code: str) -> None:

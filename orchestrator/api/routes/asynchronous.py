@@ -1,6 +1,6 @@
 """`/segment/*/async` and `/segment/batch`: the same work, to be called for later."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
@@ -43,6 +43,7 @@ _ANSWERS = errors.responses(
 router = APIRouter(prefix="/segment", tags=["segment"], responses=_ANSWERS)
 
 OutputForm = Annotated[Output, Form(description="The form that `/jobs/{id}/result` answers in if it is not asked.")]
+ToleranceForm = Annotated[float | None, Form(ge=0, le=1000, description="Of polygons, in pixels.")]
 Concurrency = Annotated[int | None, Form(ge=1, description="At most so many pictures at once.")]
 
 
@@ -73,9 +74,10 @@ async def box(
     image_id: ImageId = None,
     model: ModelName = None,
     output: OutputForm = Output.rle,
+    tolerance: ToleranceForm = None,
 ) -> AcceptedBody:
     """`/segment/box` as a job."""
-    task = Task(Kind.box, asdict(boxes), model or services.settings.default_model, output)
+    task = Task(Kind.box, asdict(boxes), model or services.settings.default_model, output, tolerance)
     return await _accept(request, response, _order(task, terms), image, image_id)
 
 
@@ -90,9 +92,10 @@ async def auto(
     image_id: ImageId = None,
     model: ModelName = None,
     output: OutputForm = Output.rle,
+    tolerance: ToleranceForm = None,
 ) -> AcceptedBody:
     """`/segment/auto` as a job."""
-    task = Task(Kind.auto, asdict(options), model or services.settings.default_model, output)
+    task = Task(Kind.auto, asdict(options), model or services.settings.default_model, output, tolerance)
     return await _accept(request, response, _order(task, terms), image, image_id)
 
 
@@ -138,6 +141,9 @@ async def batch(
     fields = _fields(operation, automatic, extraction)
     task = Task(operation, fields, model or services.settings.default_model, _form(operation, output))
     order = _order(task, terms)
+    if not isinstance(automatic.roi, Mapping):  # a region's encoding is of one size, which shows on each picture
+        # What makes no sense on the largest picture makes none on any.
+        task.check((services.limits.max_dimension,) * 2)
 
     def submit() -> Job:
         if archive:

@@ -36,7 +36,7 @@ async def listed(
     until: Annotated[datetime | None, Query(description="Created before.")] = None,
     children: Annotated[bool, Query(description="The children of batches too.")] = False,
     limit: Annotated[int, Query(ge=1, le=MOST_LISTED)] = 50,
-    offset: Annotated[int, Query(ge=0)] = 0,
+    offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
 ) -> JobsBody:
     """Newest first."""
     asked = JobFilter(status or [], kind or [], _utc(since), _utc(until), children)
@@ -123,7 +123,9 @@ def _result(
     _, stored = services.jobs.result(job_id, OWNER)
     image = services.images.open(job.picture or "", OWNER)
     picture = Picture.of_job(image, job.image_id, job.name or job.image_id or "image", stored.timings_ms)
-    form = Chosen(_form(Output, output or job.task["output"]), tolerance)
+    form = Chosen(
+        _form(Output, output or job.task["output"]), job.task.get("tolerance") if tolerance is None else tolerance
+    )
     return outputs.respond(services, stored.answer, picture, form)
 
 
