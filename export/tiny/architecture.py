@@ -16,8 +16,8 @@ from segment_anything.modeling import (
 )
 from torch import nn
 
-IMAGE_SIDE = 384
-"""Pixels along the longest side of what the encoder sees: 576 tokens, low-res masks of 96 x 96."""
+IMAGE_SIDE = 512
+"""Pixels along the longest side of what the encoder sees: 1024 tokens, low-res masks of 128 x 128."""
 
 PATCH_SIDE = 16
 EMBEDDING_CHANNELS = 256

@@ -51,12 +51,12 @@ def _masks_at(predictor: SamPredictor, places: NDArray[np.float64]) -> tuple[Ten
     """Masks bool [n, H, W] and predicted IoUs [n] of what passes the thresholds at these points."""
     sam, size = predictor.model, predictor.original_size
     moved = predictor.transform.apply_coords(places, size)
-    points = torch.as_tensor(moved, dtype=torch.float32)[:, None]
-    sparse = embed_prompts(sam, points, torch.ones(len(points), 1), None)
+    points = torch.as_tensor(moved, dtype=torch.float32, device=predictor.device)[:, None]
+    sparse = embed_prompts(sam, points, torch.ones(len(points), 1, device=predictor.device), None)
     logits, predicted = decode(sam, predictor.features, sparse[None])
     sure = predicted[0, :, 1:].flatten()
     good = sure > PREDICTED_IOU
     low = logits[0, :, 1:].flatten(0, 1)[good][:, None]
     full = sam.postprocess_masks(low, predictor.input_size, size)[:, 0]
     stable = calculate_stability_score(full, sam.mask_threshold, STABILITY_OFFSET) >= STABILITY
-    return full[stable] > sam.mask_threshold, sure[good][stable]
+    return (full[stable] > sam.mask_threshold).cpu(), sure[good][stable].cpu()

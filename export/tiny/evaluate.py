@@ -120,18 +120,20 @@ def prompt(predictor: SamPredictor, drawn: Scene, seed: int, figures: Figures) -
     places = np.array([interior_point(rng, masks[node]) for node in nodes], np.float32)
     boxes = np.stack([jittered_box(rng, masks[node]) for node in nodes])
     predictor.set_image(drawn.image)
+    device = predictor.device
     for start in range(0, len(nodes), PROMPTS_AT_ONCE):
         some = slice(start, start + PROMPTS_AT_ONCE)
         points = predictor.transform.apply_coords(places[some][:, None], drawn.image.shape[:2])
         found, scores, _ = predictor.predict_torch(
-            torch.as_tensor(points, dtype=torch.float32),
-            torch.ones(len(points), 1, dtype=torch.int),
+            torch.as_tensor(points, dtype=torch.float32, device=device),
+            torch.ones(len(points), 1, dtype=torch.int, device=device),
             multimask_output=True,
         )
         frames = predictor.transform.apply_boxes(boxes[some], drawn.image.shape[:2])
         framed, sure, _ = predictor.predict_torch(
-            None, None, torch.as_tensor(frames, dtype=torch.float32), multimask_output=False
+            None, None, torch.as_tensor(frames, dtype=torch.float32, device=device), multimask_output=False
         )
+        found, scores, framed, sure = (part.cpu() for part in (found, scores, framed, sure))
         for row, node in enumerate(nodes[some]):
             x, y = places[start + row].astype(int)
             here = [masks[n] for n in drawn.chain(int(drawn.owners[y, x])) if n in masks]
@@ -176,7 +178,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
     seeds = range(FIRST_SEED, FIRST_SEED + chosen.scenes)
-    figures = evaluate(weights.load(chosen.weights), seeds, chosen.automatic, loud=True)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    figures = evaluate(weights.load(chosen.weights).to(device), seeds, chosen.automatic, loud=True)
     print(json.dumps(figures.summary(), indent=2))
     if chosen.json:
         chosen.json.write_text(json.dumps(figures.summary(), indent=2) + "\n")

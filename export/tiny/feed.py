@@ -20,7 +20,7 @@ MASKS = ("chains", "boxed", "edges", "solid")
 class Samples(IterableDataset[dict[str, torch.Tensor]]):
     """An endless row of batches for a stage, the same for the same seed and number of workers.
 
-    `first` is the number of batches drawn already: batch n depends on the seed and on n alone.
+    `first` is the number of batches drawn already: batch n depends on the seed, on n and on the pool.
     """
 
     def __init__(self, folder: Path, stage: Stage, seed: int, first: int) -> None:
@@ -58,7 +58,7 @@ def batches(folder: Path, stage: Stage, seed: int, first: int, workers: int) -> 
         batch_size=None,
         num_workers=workers,
         generator=torch.Generator(),  # else each new loader draws from the training's own numbers
-        prefetch_factor=4 if workers else None,
+        prefetch_factor=2 if workers else None,
     )
     for fields in loader:
         yield Batch(**fields)

@@ -15,7 +15,7 @@ import numpy as np
 from export.tiny.scenes import Scene, scene
 
 CHUNK = 100
-SIDE = 384
+SIDE = 512
 NO_NODE = -1
 """Fills the rows of `parents` up to 256 entries."""
 
@@ -54,7 +54,7 @@ def draw_chunk(folder: Path, chunk: int) -> None:
 
 
 class Pool:
-    """The chunks of a folder, numbered without gaps, as they are when it is opened.
+    """The chunks of a folder, numbered without gaps. It may grow while it is read.
 
     Scenes are read whole rather than mapped: a page fault for each 4 kB costs more than the read.
     """
@@ -62,10 +62,10 @@ class Pool:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._chunks = 0
-        while chunk_path(folder, self._chunks).exists():
-            self._chunks += 1
 
     def __len__(self) -> int:
+        while chunk_path(self._folder, self._chunks).exists():
+            self._chunks += 1
         return self._chunks * CHUNK
 
     def __getitem__(self, index: int) -> Scene:

@@ -85,7 +85,7 @@ def tint(rng: Rng, image: Bytes) -> Bytes:
     table = np.clip(np.arange(256)[:, None] * gain + rng.normal(0, 10), 0, 255).astype(np.uint8)
     if rng.random() < 0.3:
         image = image[..., rng.permutation(3)]
-    return np.stack([table[:, c][image[..., c]] for c in range(3)], axis=-1)
+    return np.asarray(cv2.LUT(np.ascontiguousarray(image), table[None]), np.uint8)
 
 
 def covers(owners: Bytes, members: NDArray[np.bool_]) -> Floats:
@@ -126,7 +126,7 @@ def sample(rng: Rng, scene: Scene, stage: Stage) -> Sample | None:
         shown=np.array([height, width]),
         points=places.astype(np.float32),
         chains=chains,
-        boxes=np.stack([_box(rng, members[n][owners], side) for n in chosen]),
+        boxes=np.stack([_box(rng, *_extent(members[n], owners, cover[n]), side) for n in chosen]),
         boxed=cover_bytes[chosen],
         edges=edges,
         sides=sides,
@@ -162,9 +162,16 @@ def _levels(scene: Scene, node: int, visible: NDArray[np.bool_]) -> list[int]:
     return [chain[0], chain[len(chain) // 2], chain[-1]]
 
 
-def _box(rng: Rng, mask: NDArray[np.bool_], side: int) -> Floats:
-    """x0, y0, x1, y1 of the mask, each side moved by up to a tenth of the box."""
-    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
+def _extent(member: NDArray[np.bool_], owners: Bytes, cover: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Columns and rows that a node shows in: of the cells that it shows in, then of their pixels."""
+    down, across = np.flatnonzero(cover.any(axis=1)), np.flatnonzero(cover.any(axis=0))
+    top, left = int(down[0]) * CELL, int(across[0]) * CELL
+    mask = member[owners[top : (int(down[-1]) + 1) * CELL, left : (int(across[-1]) + 1) * CELL]]
+    return left + np.flatnonzero(mask.any(axis=0)), top + np.flatnonzero(mask.any(axis=1))
+
+
+def _box(rng: Rng, columns: NDArray[np.int64], rows: NDArray[np.int64], side: int) -> Floats:
+    """x0, y0, x1, y1 of a mask in these columns and rows, each side moved by up to a tenth of the box."""
     box = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float32)
     extent = np.tile(box[2:] - box[:2], 2)
     spread = rng.uniform(0, 0.1)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 class Stage:
     """One stretch of the training.
 
-    side: of the input, pixels. batch: pictures a step. steps: of the optimiser. rates: learning
-    rate at the start and at the end, on a cosine between. dense_points: asked for on each picture
-    by the dense objective. points, boxes: prompts of the decoder on each picture, 0 for none.
+    side: of the input, pixels. batch: pictures a step. share: part of the training's time.
+    rates: learning rate at the start and at the end, on a cosine between. dense_points: asked for
+    on each picture by the dense objective. points, boxes: prompts of the decoder on each picture.
     correct_every: every so many steps a second round with a click and the mask so far, 0 for
     never. crops: the least and the greatest part of a scene's side that a sample shows.
     size_power: objects are asked for with a chance that grows with this power of their area.
@@ -18,7 +18,7 @@ class Stage:
 
     side: int
     batch: int
-    steps: int
+    share: float
     rates: tuple[float, float]
     dense_points: int
     points: int
@@ -30,12 +30,10 @@ class Stage:
 
 
 STAGES: tuple[Stage, ...] = (
-    Stage(128, 12, 600, (5e-4, 5e-4), 16, 4, 4, 0, (0.2, 0.8), 0.5, 99),
-    Stage(256, 6, 400, (5e-4, 5e-4), 16, 4, 4, 8, (0.35, 1.0), 0.4, 99),
-    Stage(128, 12, 750, (5e-4, 5e-4), 16, 6, 6, 0, (0.25, 0.8), 0.9, 5),
-    Stage(256, 6, 780, (3e-4, 1.5e-4), 16, 6, 6, 0, (0.3, 1.0), 0.6, 6),
-    Stage(384, 4, 348, (2.5e-4, 1.3e-4), 16, 5, 5, 8, (0.5, 1.0), 0.4, 12),
-    Stage(256, 8, 800, (4e-4, 4e-4), 16, 4, 4, 6, (0.35, 1.0), 0.4, 99),
-    Stage(384, 4, 1200, (3e-4, 2e-6), 16, 5, 5, 6, (0.5, 1.0), 0.3, 99),
+    Stage(128, 64, 0.08, (5e-4, 5e-4), 16, 6, 6, 0, (0.25, 0.8), 0.8, 6),
+    Stage(256, 48, 0.32, (5e-4, 5e-4), 12, 8, 8, 8, (0.3, 1.0), 0.5, 99),
+    Stage(384, 32, 0.25, (5e-4, 3e-4), 12, 8, 8, 8, (0.4, 1.0), 0.3, 99),
+    Stage(512, 32, 0.35, (3e-4, 1e-6), 12, 8, 8, 6, (0.6, 1.0), 0.25, 99),
 )
-"""Easy to hard: whoever starts at the final side learns nothing for hours."""
+"""Easy to hard: whoever starts at the final side learns nothing for hours. The batches are those of
+one large GPU; `--batch-scale` makes them smaller for CPUs."""

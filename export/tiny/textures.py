@@ -149,7 +149,9 @@ def lettering(rng: Rng, height: int, width: int, first: Field, second: Field) ->
         place = (int(rng.uniform(-0.2, 0.5) * width), int(rng.uniform(0.1, 1.0) * height))
         size = float(rng.uniform(0.2, 1.0) * max(0.35, height / 60))
         font = int(rng.integers(0, 8))
-        cv2.putText(painted, word, place, font, size, second.tolist(), 1 + int(size * 2), cv2.LINE_AA)
+        ink = np.zeros((height, width), np.uint8)
+        cv2.putText(ink, word, place, font, size, (255,), 1 + int(size * 2), cv2.LINE_AA)
+        painted += (ink / np.float32(255))[..., None] * (second - painted)
     return painted
 
 

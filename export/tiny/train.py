@@ -1,11 +1,14 @@
-"""Trains tiny: `python -m export.tiny.train WORK --pool POOL`.
+"""Trains tiny: `python -m export.tiny.train WORK --pool POOL --seconds 10800 --batch-scale 0.125`.
 
-Stops at any time and goes on from the last checkpoint in WORK, which it writes every few minutes.
-`--stop-after SECONDS` ends it early; `--export` writes the averaged weights into the package.
+The time is divided among the stages, whose learning rates fall with it: a slower machine makes
+fewer steps. Stops at any time and goes on from the last checkpoint in WORK, which it writes every
+few minutes. `--stop-after SECONDS` ends it early; `--export` writes the averaged weights into the
+package.
 """
 
 import argparse
 import ctypes
+import dataclasses
 import json
 import math
 import os
@@ -46,6 +49,7 @@ class State:
     stage: int = 0
     step: int = 0
     seconds: float = 0.0
+    stage_seconds: float = 0.0
 
 
 def new_state(seed: int, stage: int, device: torch.device) -> State:
@@ -85,7 +89,7 @@ def save(state: State, path: Path) -> None:
             "head": state.head.state_dict(),
             "optimiser": state.optimiser.state_dict(),
             "average": state.average,
-            "place": (state.stage, state.step, state.seconds),
+            "place": (state.stage, state.step, state.seconds, state.stage_seconds),
             "random": torch.get_rng_state(),
         },
         unfinished,
@@ -96,13 +100,13 @@ def save(state: State, path: Path) -> None:
 def resume(path: Path, device: torch.device) -> State:
     """The state that `save` wrote."""
     held = torch.load(path, map_location=device, weights_only=True)
-    stage, step, seconds = held["place"]
+    stage, step, seconds, stage_seconds = held["place"]
     state = new_state(0, stage, device)
     state.sam.load_state_dict(held["sam"])
     state.head.load_state_dict(held["head"])
     state.optimiser.load_state_dict(held["optimiser"])
     state.average = held["average"]
-    state.step, state.seconds = step, seconds
+    state.step, state.seconds, state.stage_seconds = step, seconds, stage_seconds
     torch.set_rng_state(held["random"].cpu())
     return state
 
@@ -128,14 +132,13 @@ def next_stage(state: State, device: torch.device) -> State:
     return grown
 
 
-def rate(stage: Stage, step: int) -> float:
-    """The learning rate: a short rise, then half a cosine."""
+def rate(stage: Stage, step: int, along: float) -> float:
+    """The learning rate: a short rise, then half a cosine over the stage's time, `along` from 0 to 1."""
     first, last = stage.rates
-    along = min(1.0, step / stage.steps)
     return min(1.0, (step + 1) / WARM_UP) * (last + (first - last) * (1 + math.cos(math.pi * along)) / 2)
 
 
-def train_step(state: State, stage: Stage, batch: Batch) -> dict[str, float]:
+def train_step(state: State, stage: Stage, batch: Batch, along: float) -> dict[str, float]:
     """One step of the optimiser. Returns the terms of the loss."""
     device = batch.image.device
     correct = bool(stage.correct_every) and state.step % stage.correct_every == 0
@@ -146,7 +149,7 @@ def train_step(state: State, stage: Stage, batch: Batch) -> dict[str, float]:
             found = decoder_losses(state.sam, embedding, batch, points=stage.points, boxes=stage.boxes, correct=correct)
             terms |= {name: TERM_WEIGHTS.get(name, 1.0) * term for name, term in found.items()}
     for group in state.optimiser.param_groups:
-        group["lr"] = group["share"] * rate(stage, state.step)
+        group["lr"] = group["share"] * rate(stage, state.step, along)
     state.optimiser.zero_grad(set_to_none=True)
     torch.autograd.backward(torch.stack(list(terms.values())).sum())
     parameters = [*state.sam.parameters(), *state.head.parameters()]
@@ -171,17 +174,21 @@ def train(work: Path, pool: Path, chosen: argparse.Namespace) -> State:
     courtesy = Courtesy() if os.nice(0) > 0 and device.type == "cpu" else None
     signal.signal(signal.SIGTERM, lambda number, _: asked_to_end.append(number))
     while True:
-        stage = STAGES[state.stage]
+        planned = STAGES[state.stage]
+        stage = dataclasses.replace(planned, batch=max(1, round(planned.batch * chosen.batch_scale)))
         seed = chosen.seed * 1000 + state.stage
         kept: dict[str, float] = {}
+        clock = time.monotonic()
         for batch in feed.batches(pool, stage, seed, state.step, chosen.workers):
-            if state.step >= stage.steps:
+            along = state.stage_seconds / (stage.share * chosen.seconds)
+            if along >= 1:
                 break
             if courtesy and state.step % 4 == 0:
                 courtesy.adapt()
-            terms = train_step(state, stage, feed.on_device(batch, device))
+            terms = train_step(state, stage, feed.on_device(batch, device), along)
             now = time.monotonic()
             state.seconds += now - clock
+            state.stage_seconds += now - clock
             kept = {n: kept.get(n, v) * 0.95 + v * 0.05 for n, v in terms.items()}
             if state.step % chosen.report_every == 0:
                 _report(work, state, kept, now - clock)
@@ -195,8 +202,7 @@ def train(work: Path, pool: Path, chosen: argparse.Namespace) -> State:
                 saved = now
             if out_of_time:
                 return state
-        save(state, work / f"stage-{state.stage}.pt")
-        _check(work, state)
+        weights.save(state.average, work / f"stage-{state.stage}.safetensors")
         if state.stage + 1 == len(STAGES):
             save(state, path)
             return state
@@ -215,8 +221,8 @@ def _report(work: Path, state: State, terms: dict[str, float], seconds: float) -
 def _check(work: Path, state: State) -> None:
     """Measure the averaged weights on a few scenes of the validation, at the stage's side."""
     side = STAGES[state.stage].side
-    sam = architecture.build(side)
-    sam.load_state_dict({name: tensor.cpu() for name, tensor in state.average.items()})
+    sam = architecture.build(side).to(next(state.sam.parameters()).device)
+    sam.load_state_dict(state.average)
     seeds = range(VALIDATION_SEED, VALIDATION_SEED + VALIDATION_SCENES)
     summary = evaluate.evaluate(sam.eval(), seeds, side=side).summary()
     print(f"check after {state.seconds:.0f}s at {side}: {summary}", flush=True)
@@ -239,7 +245,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--from-stage", type=int, default=0, help="begin there, with the published weights")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=3 * 3600, help="of training, over all stages")
+    parser.add_argument("--batch-scale", type=float, default=1.0, help="pictures a step, of the stages' batches")
+    parser.add_argument("--workers", type=int, default=1, help="processes that make samples")
     parser.add_argument("--stop-after", type=float, default=math.inf, metavar="SECONDS")
     parser.add_argument("--stop-at-step", type=float, default=math.inf, metavar="STEP")
     parser.add_argument("--save-every", type=float, default=180, metavar="SECONDS")
@@ -252,7 +260,8 @@ def main() -> None:
         held = torch.load(chosen.work / "checkpoint.pt", map_location="cpu", weights_only=True)
         weights.save(finish.finished(held["average"]))
         return
-    keep_memory()
+    if chosen.device == "cpu":
+        keep_memory()
     cv2.setNumThreads(1)  # a worker that is forked beside OpenCV's own threads waits for them for ever
     train(chosen.work, chosen.pool, chosen)
 

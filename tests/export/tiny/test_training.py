@@ -11,7 +11,7 @@ from export.tiny import architecture, decoding, encoding, feed, finish, objectiv
 from export.tiny.losses import pair_ious, pair_losses
 from export.tiny.stages import Stage
 
-SMALL = Stage(128, 2, 100, (1e-3, 1e-3), 4, 2, 1, 2, (0.5, 1.0), 0.5, 99)
+SMALL = Stage(128, 2, 1.0, (1e-3, 1e-3), 4, 2, 1, 2, (0.5, 1.0), 0.5, 99)
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +37,8 @@ def run(work: Path, scenes: Path, steps: int) -> train.State:
         seed=5,
         from_stage=0,
         workers=0,
+        seconds=1e6,
+        batch_scale=1.0,
         stop_after=math.inf,
         stop_at_step=steps,
         save_every=1e9,
@@ -61,8 +63,8 @@ def test_steps_on_the_same_scenes_lower_the_loss(tmp_path: Path, scenes: Path) -
     state = train.new_state(1, 0, torch.device("cpu"))
     batch = next(feed.batches(scenes, SMALL, 1, 0, 0))
     moved = feed.on_device(batch, torch.device("cpu"))
-    still = Stage(128, 2, 100, (1e-3, 1e-3), 4, 2, 1, 0, (0.5, 1.0), 0.5, 99)
-    losses = [train.train_step(state, still, moved) for _ in range(5)]
+    still = Stage(128, 2, 1.0, (1e-3, 1e-3), 4, 2, 1, 0, (0.5, 1.0), 0.5, 99)
+    losses = [train.train_step(state, still, moved, 0.0) for _ in range(5)]
     assert sum(losses[-1].values()) - losses[-1]["norm"] < sum(losses[0].values()) - losses[0]["norm"]
 
 
@@ -122,9 +124,9 @@ def test_finishing_changes_no_mask_and_no_score() -> None:
     sam = start.new_model(0, architecture.IMAGE_SIDE).eval()
     published = architecture.build().eval()
     published.load_state_dict(finish.finished(sam.state_dict()), strict=True)
-    embedding = torch.randn(1, 256, 24, 24)
+    embedding = torch.randn(1, 256, 32, 32)
     prompts = torch.rand(1, 4, 2, 256)
-    given = torch.randn(4, 1, 96, 96)
+    given = torch.randn(4, 1, 128, 128)
     with torch.no_grad():
         dense = sam.prompt_encoder.mask_downscaling(given)
         logits, scores = decoding.decode(sam, embedding, prompts, dense)
