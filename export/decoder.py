@@ -213,7 +213,7 @@ class _FirstLayer(nn.Module):
         queries = layer.norm2(queries + self._look(queries + position, keys_k, keys_v))
         queries = layer.norm3(queries + layer.mlp(queries))
         blocks, values = self.answer(queries + position, queries)
-        attention = grouped_softmax(keys_q @ blocks, self.heads)
+        attention = grouped_softmax(keys_q @ blocks.transpose(1, 2), self.heads)
         return queries, layer.norm4(keys + attention @ values)
 
     def _look(self, queries: Tensor, keys_k: Tensor, keys_v: Tensor) -> Tensor:
@@ -243,7 +243,7 @@ class _SecondLayer(nn.Module):
         self.answer = _FoldedAnswer(back)
         scale = 1.0 / math.sqrt(back.internal_dim // self.heads)
         self.register_buffer("wq", back.q_proj.weight * scale)
-        query = position @ back.q_proj.weight.double().T + back.q_proj.bias.double()
+        query = back.q_proj.weight.double() @ position.T + back.q_proj.bias.double()[:, None]
         self.register_buffer("position_q", (query * scale).float())
 
     def forward(self, queries: Tensor, position: Tensor, picture: Tensor) -> tuple[Tensor, Tensor]:
@@ -253,9 +253,10 @@ class _SecondLayer(nn.Module):
         queries = layer.norm2(queries + self.look(queries + position, picture))
         queries = layer.norm3(queries + layer.mlp(queries))
         blocks, values = self.answer(queries + position, queries)
-        # keys·(Wqᵀ k): [P, E, H·T] instead of projecting [P, N, E].
-        folded = self.wq.T @ blocks
-        attention = grouped_softmax(picture @ folded + self.position_q @ blocks, self.heads)
+        # keys·(Wqᵀ k): [P, H·T, E] instead of projecting [P, N, E].
+        folded = blocks @ self.wq
+        placed = (blocks @ self.position_q).transpose(1, 2)
+        attention = grouped_softmax(picture @ folded.transpose(1, 2) + placed, self.heads)
         return queries, layer.norm4(picture + attention @ values)
 
 
@@ -273,7 +274,7 @@ class _FoldedLook(nn.Module):
         self.heads: int = attention.num_heads
         self.scale = 1.0 / math.sqrt(attention.internal_dim // self.heads)
         self.register_buffer("wk", _per_head(attention.k_proj.weight, self.heads))
-        self.register_buffer("position_k", (position @ attention.k_proj.weight.double().T).float())
+        self.register_buffer("position_k", (attention.k_proj.weight.double() @ position.T).float())
         # Σₙ aₙ (xₙ Wv + bv) = (Σₙ aₙ xₙ) Wv + bv, as Σₙ aₙ = 1: what was seen is projected, not the picture.
         value = _per_head(attention.v_proj.weight, self.heads).transpose(1, 2)
         self.register_buffer("value", value.contiguous())
@@ -285,8 +286,8 @@ class _FoldedLook(nn.Module):
         projected = self.q_proj(queries) * self.scale
         projected = projected.reshape(prompts, tokens, self.heads, -1).transpose(1, 2)
         folded = (projected @ self.wk).reshape(prompts, self.heads * tokens, -1)
-        scores = picture @ folded.transpose(1, 2) + self.position_k @ block_diagonal(projected)
-        seen = torch.softmax(scores.transpose(1, 2), dim=-1) @ picture
+        scores = folded @ picture.transpose(1, 2) + block_diagonal(projected) @ self.position_k
+        seen = torch.softmax(scores, dim=-1) @ picture
         # One product per head for all prompts: [H, P·T, E] @ [H, E, C/H].
         seen = seen.reshape(prompts, self.heads, tokens, -1).transpose(0, 1).reshape(self.heads, prompts * tokens, -1)
         values = (seen @ self.value).transpose(0, 1).reshape(prompts, tokens, -1)
@@ -297,7 +298,7 @@ class _FoldedLook(nn.Module):
 class _FoldedAnswer(nn.Module):
     """The tokens' side of the picture looking at tokens.
 
-    → `blocks` [P, C, H·T]: the projected keys, block-diagonal; `values` [P, H·T, E]: values with the output projection
+    → `blocks` [P, H·T, C]: the projected keys, block-diagonal; `values` [P, H·T, E]: values with the output projection
     folded in. An image token's attention weights over one head sum to 1, so the bias rides on head 0's values.
     """
 
@@ -346,11 +347,10 @@ class _HyperNetworks(nn.Module):
 
 
 def block_diagonal(heads: Tensor) -> Tensor:
-    """[P, H, T, C/H] → [P, C, H·T] with head h's columns non-zero only in head h's rows."""
+    """[P, H, T, C/H] → [P, H·T, C] with head h's rows non-zero only in head h's columns."""
     prompts, count, tokens, width = heads.shape
     eye = torch.eye(count, dtype=heads.dtype).reshape(1, count, 1, count, 1)
-    spread = heads.permute(0, 3, 1, 2).unsqueeze(1) * eye
-    return spread.reshape(prompts, count * width, count * tokens)
+    return (heads.unsqueeze(3) * eye).reshape(prompts, count * tokens, count * width)
 
 
 def grouped_softmax(scores: Tensor, heads: int) -> Tensor:

@@ -5,8 +5,8 @@ from torch import Tensor
 from export.tiny import architecture
 from export.tiny.start import grow
 
-SHARPNESS = 4.0
-"""Logits times this: a mask of 96 pixels along its side changes more between -1 and +1 than one of
+SHARPNESS = 8.0
+"""Logits times this: a mask of 128 pixels along its side changes more between -1 and +1 than one of
 256, and would fail the official stability threshold for its size alone."""
 
 

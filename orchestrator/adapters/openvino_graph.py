@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import openvino
 from numpy.typing import NDArray
-from openvino import opset13 as ops
+from openvino.preprocess import PrePostProcessor
 
 from orchestrator.domain.errors import Unavailable
 
@@ -44,19 +44,30 @@ class Outputs:
 class OpenVinoGraph:
     """A graph on `threads` threads. Requests take turns, run by run, as in `OnnxGraph`.
 
-    In bf16, OpenVINO keeps all that stands between the last products and an output in float32. `rounded` names outputs
-    whose last steps are worth more speed than that.
+    `halves` names inputs and outputs that pass from graph to graph: in bf16 they stay in it, as opaque arrays of two
+    bytes a number. Else OpenVINO computes all that stands between the last products and an output in float32.
+
+    Without `fused_attention` each product and softmax is an operation of its own: much faster where few queries meet
+    thousands of keys, as in the decoder.
     """
 
-    def __init__(self, path: Path, threads: int, precision: Precision, rounded: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        path: Path,
+        threads: int,
+        precision: Precision,
+        halves: Sequence[str] = (),
+        *,
+        fused_attention: bool = True,
+    ) -> None:
         self._core = openvino.Core()
         self._path = path
-        self._rounded = rounded if precision == "bf16" else ()
+        self._halves = halves if precision == "bf16" else ()
         self._hints = {
             "INFERENCE_PRECISION_HINT": precision,
             "INFERENCE_NUM_THREADS": threads,
             "PERFORMANCE_HINT": "LATENCY",
-        }
+        } | ({} if fused_attention else {"SNIPPETS_MODE": "DISABLE"})
         self._model()  # so that a damaged file is known at once
         self._forms: OrderedDict[Shapes, _Form] = OrderedDict()
         self._turn = threading.Lock()
@@ -68,9 +79,14 @@ class OpenVinoGraph:
             form = self._form(given)
             request = form.take()
             for name, value in given.items():
-                request.set_tensor(name, openvino.Tensor(value, shared_memory=True))
+                request.set_tensor(name, self._tensor(name, value))
             request.infer()
         return Outputs(form, request)
+
+    def _tensor(self, name: str, value: NDArray[Any]) -> openvino.Tensor:
+        if name in self._halves:
+            return openvino.Tensor(value.view(np.uint16), openvino.Shape(value.shape), openvino.Type.bf16)
+        return openvino.Tensor(value, shared_memory=True)
 
     def arrays(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """All outputs by name, as copies."""
@@ -84,8 +100,8 @@ class OpenVinoGraph:
             return self._forms[shapes]
         model = self._model()
         model.reshape(dict(shapes))
-        for name in self._rounded:
-            _end_in_a_product(model, name)
+        if self._halves:
+            model = _in_halves(model, self._halves)
         form = self._forms[shapes] = _Form(self._core.compile_model(model, "CPU", self._hints))
         if len(self._forms) > MOST_SHAPES:
             self._forms.popitem(last=False)
@@ -98,14 +114,14 @@ class OpenVinoGraph:
             raise Unavailable(f"The graph {self._path} cannot be opened: {exc}. Export the model again.") from exc
 
 
-def _end_in_a_product(model: openvino.Model, name: str) -> None:
-    """Multiply an output [..., E] by the identity: what comes before is then bf16 as all the rest."""
-    result = model.output(name).get_node()
-    source = result.input_value(0)
-    identity = ops.constant(np.eye(source.get_partial_shape()[-1].get_length(), dtype=np.float32))
-    product = ops.matmul(source, identity, False, False)
-    result.input(0).replace_source_output(product.output(0))
-    product.output(0).set_names({name})
+def _in_halves(model: openvino.Model, names: Sequence[str]) -> openvino.Model:
+    """With these inputs and outputs in bfloat16."""
+    outside = PrePostProcessor(model)
+    for name in names:
+        is_input = any(name in given.get_names() for given in model.inputs)
+        port = outside.input(name) if is_input else outside.output(name)
+        port.tensor().set_element_type(openvino.Type.bf16)
+    return outside.build()
 
 
 class _Form:

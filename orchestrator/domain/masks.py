@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from orchestrator.domain import rle
 from orchestrator.domain.geometry import Size
 from orchestrator.domain.rle import Rle
-from orchestrator.domain.upscale import Upscaler, Window
+from orchestrator.domain.upscale import Upscaler
 
 STABILITY_OFFSET = 1.0
 
@@ -67,23 +67,18 @@ def shape_of(mask: Mask) -> Shape:
     return Shape(rle.window_of_runs(runs, box, mask.segmentation.size[0]), x, y)
 
 
-def look(low: NDArray[np.float32], upscaler: Upscaler, threshold: float, offset: float) -> Window | None:
-    """The part of the picture whose logits are above `threshold` − `offset`, which is 0 or more."""
-    return upscaler.window(low, threshold - offset)
+def look(
+    low: NDArray[np.float32], upscaler: Upscaler, threshold: float, offset: float = STABILITY_OFFSET
+) -> tuple[Shape, float] | None:
+    """The mask above `threshold` and its stability score; None if nothing is above `threshold` − `offset`.
 
-
-def stability_score(window: Window, threshold: float, offset: float = STABILITY_OFFSET) -> float:
-    """IoU of the mask thresholded `offset` above and below; 0 where both are empty.
-
-    The official `calculate_stability_score`, which answers NaN there: both fail every threshold.
+    The score is the IoU of the mask thresholded `offset`, 0 or more, above and below: the official
+    `calculate_stability_score`, which answers NaN for None. Both fail every threshold.
     """
-    inner = int(np.count_nonzero(window.values > threshold + offset))
-    outer = int(np.count_nonzero(window.values > threshold - offset))
-    return inner / outer if outer else 0.0
-
-
-def shape(window: Window, threshold: float) -> Shape:
-    return Shape(window.values > threshold, window.x, window.y)
+    cut = upscaler.cut(low, threshold, offset)
+    if cut is None:
+        return None
+    return Shape(cut.inside, cut.x, cut.y), cut.sure / cut.likely if cut.likely else 0.0
 
 
 def describe(
@@ -94,8 +89,7 @@ def describe(
     points: Sequence[tuple[float, float]],
 ) -> Mask:
     """One answer of the decoder, low-res logits [L, L], as a mask of the picture."""
-    window = look(low, upscaler, threshold, STABILITY_OFFSET)
-    found = shape(window, threshold) if window else Shape(np.zeros((1, 1), np.bool_), 0, 0)
+    found, stability = look(low, upscaler, threshold) or (Shape(np.zeros((1, 1), np.bool_), 0, 0), 0.0)
     height, width = upscaler.size
     x0, y0, x1, y1 = found.bounds()
     return Mask(
@@ -103,7 +97,7 @@ def describe(
         bbox=(x0, y0, x1 - x0, y1 - y0),
         area=found.area,
         predicted_iou=predicted_iou,
-        stability_score=stability_score(window, threshold) if window else 0.0,
+        stability_score=stability,
         point_coords=tuple(points),
         crop_box=(0, 0, width, height),
     )

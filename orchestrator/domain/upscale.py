@@ -5,8 +5,10 @@ to the picture. Both steps are linear and separable, so together they are `R_y Â
 have at most four neighbours that are not zero. Each value is a weighted mean of those neighbours: where none of them is
 above a threshold, the value is not either. So everything above a threshold lies in a window that is known beforehand,
 and the products are taken over that window alone, in bands: exact, at a cost that follows the object, not the picture.
+Who needs only what lies above a threshold gets bands one by one and keeps no logits: a band stays in the cache.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -18,7 +20,7 @@ from orchestrator.domain.geometry import Size, resized_size
 Float32 = NDArray[np.float32]
 
 _BAND = 128
-"""Rows of the picture that one product makes: few low-res rows reach into it."""
+"""Rows of the picture that one product makes: few low-res rows reach into it, and its values stay in the cache."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,20 @@ class Window:
     values: Float32
     x: int
     y: int
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A mask: `inside` bool [w, h], column by column; its upper left pixel is (x, y).
+
+    `sure` and `likely`: how many pixels are above the threshold raised and lowered by the offset.
+    """
+
+    inside: NDArray[np.bool_]
+    x: int
+    y: int
+    sure: int
+    likely: int
 
 
 @dataclass(frozen=True)
@@ -58,32 +74,58 @@ class Upscaler:
 
     def window(self, low: Float32, above: float) -> Window | None:
         """The part of the picture that holds every value above `above`; None if there is none."""
+        place = self._place(low, above)
+        if place is None:
+            return None
+        xs, ys = place
+        return Window(self._values(low, xs, ys), xs.start, ys.start)
+
+    def cut(self, low: Float32, threshold: float, offset: float) -> Cut | None:
+        """The mask of what is above `threshold`; None if nothing is above `threshold` âˆ’ `offset`, which is 0 or more."""
+        place = self._place(low, threshold - offset)
+        if place is None:
+            return None
+        xs, ys = place
+        inside = np.empty((xs.stop - xs.start, ys.stop - ys.start), np.bool_)
+        room = np.empty((len(inside), _BAND), np.float32)
+        sure = likely = 0
+        for rows, left, right in self._bands(low, xs, ys):
+            values = np.matmul(left, right, out=room[:, : rows.stop - rows.start])
+            sure += int(np.count_nonzero(values > threshold + offset))
+            likely += int(np.count_nonzero(values > threshold - offset))
+            np.greater(values, threshold, out=inside[:, rows])
+        return Cut(inside, xs.start, ys.start, sure, likely)
+
+    def full(self, low: Float32) -> Float32:
+        """Logits of the whole picture, float32 [H, W]."""
+        return self._values(low, slice(0, self.size[1]), slice(0, self.size[0])).T
+
+    def _place(self, low: Float32, above: float) -> tuple[slice, slice] | None:
+        """Columns and rows outside of which no value is above `above`."""
         rows = np.flatnonzero(low.max(axis=1) > above)
         if not len(rows):
             return None
         columns = np.flatnonzero(low[rows[0] : rows[-1] + 1].max(axis=0) > above)
         ys = self._rows.reach(int(rows[0]), int(rows[-1]) + 1)
         xs = self._columns.reach(int(columns[0]), int(columns[-1]) + 1)
-        if ys.start >= ys.stop or xs.start >= xs.stop:
-            return None  # only in the padding
-        return Window(self._make(low, xs, ys), xs.start, ys.start)
+        return None if ys.start >= ys.stop or xs.start >= xs.stop else (xs, ys)  # None: only in the padding
 
-    def full(self, low: Float32) -> Float32:
-        """Logits of the whole picture, float32 [H, W]."""
-        return self._make(low, slice(0, self.size[1]), slice(0, self.size[0])).T
+    def _values(self, low: Float32, xs: slice, ys: slice) -> Float32:
+        values = np.empty((xs.stop - xs.start, ys.stop - ys.start), np.float32)
+        for rows, left, right in self._bands(low, xs, ys):
+            np.matmul(left, right, out=values[:, rows])
+        return values
 
-    def _make(self, low: Float32, xs: slice, ys: slice) -> Float32:
+    def _bands(self, low: Float32, xs: slice, ys: slice) -> Iterator[tuple[slice, Float32, Float32]]:
+        """Rows, counted from the first of `ys`, and the two matrices whose product is their values [w, rows]."""
         across, down = self._columns.needs(xs), self._rows.needs(ys)
         # [w, rows of the low-res mask]: the narrow product first.
         half = self._columns.matrix[xs, across] @ low[down, across].T
-        values = np.empty((xs.stop - xs.start, ys.stop - ys.start), np.float32)
         for start in range(ys.start, ys.stop, _BAND):
             band = slice(start, min(start + _BAND, ys.stop))
             need = self._rows.needs(band)
             part = half[:, need.start - down.start : need.stop - down.start]
-            target = values[:, band.start - ys.start : band.stop - ys.start]
-            np.matmul(part, self._rows.matrix[band, need].T, out=target)
-        return values
+            yield slice(start - ys.start, band.stop - ys.start), part, self._rows.matrix[band, need].T
 
 
 @lru_cache(maxsize=16)

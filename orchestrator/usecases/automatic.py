@@ -182,13 +182,12 @@ class _Crop:
 
     def _candidate(self, low: Float32, iou: float, point: grid.Points) -> Candidate | None:
         threshold, options = self.model.mask_threshold, self.options
-        window = masks.look(low, self.upscaler, threshold, options.stability_score_offset)
-        if window is None:
+        seen = masks.look(low, self.upscaler, threshold, options.stability_score_offset)
+        if seen is None:
             return None
-        stability = masks.stability_score(window, threshold, options.stability_score_offset)
+        found, stability = seen
         if options.stability_score_thresh > 0 and stability < options.stability_score_thresh:
             return None
-        found = masks.shape(window, threshold)
         x0, y0, _, _ = self.crop
         found = Shape(found.inside, found.x + x0, found.y + y0)
         box = found.bounds()

@@ -174,12 +174,12 @@ class Bench:
 
     def _sam(self, name: str) -> Sam:
         if name not in self._official:
-            self._official[name] = checkpoint.load("tiny") if name == "tiny" else large.model(name)
+            self._official[name] = checkpoint.load("tiny") if name == "tiny" else large.model()
         return self._official[name]
 
     def _engine(self, model: str, engine: str) -> Engines:
         if (model, engine) not in self._engines:
-            folder = {} if model == "tiny" else {"model_repository": large.repository(model, self._output)}
+            folder = {} if model == "tiny" else {"model_repository": large.repository(self._output)}
             chosen = folder | {"cpu_engine": engine, "embedding_cache_mb": 0}
             self._engines[model, engine] = bootstrap.engines(Settings.model_validate(chosen))
         return self._engines[model, engine]

@@ -51,7 +51,7 @@ def main() -> None:
     chosen = parser.parse_args()
     console = Console(highlight=False)
     # In a process of its own: the service has no torch, and its memory would count here.
-    subprocess.run([sys.executable, "-m", "tests.bench.large", MODEL, str(chosen.output)], check=True)
+    subprocess.run([sys.executable, "-m", "tests.bench.large", str(chosen.output)], check=True)
     engines = _engines(chosen.output / "repository")
     started = _resident()
     picture = draw(*LARGE)

@@ -6,7 +6,7 @@ from orchestrator.bootstrap import Engines
 from orchestrator.domain import prompts
 from orchestrator.domain.grid import point_grid
 from orchestrator.domain.image import Image
-from orchestrator.domain.masks import STABILITY_OFFSET, look, stability_score
+from orchestrator.domain.masks import STABILITY_OFFSET, look
 from orchestrator.domain.upscale import upscaler
 from orchestrator.usecases.ports import Float32, Scores
 from orchestrator.usecases.stopwatch import Stopwatch
@@ -31,8 +31,8 @@ def quantile_thresholds(engines: Engines, picture: Pixels, name: str) -> dict[st
     logits = np.concatenate([each for each in passing if len(each)])
     offset = min(STABILITY_OFFSET, float(logits.std()) / 4)
     scaler = upscaler(size, model.image_side)
-    windows = (look(low, scaler, model.mask_threshold, offset) for low in logits)
-    stable = [stability_score(window, model.mask_threshold, offset) if window else 0.0 for window in windows]
+    seen = [look(low, scaler, model.mask_threshold, offset) for low in logits]
+    stable = [found[1] if found else 0.0 for found in seen]
     return {
         "pred_iou_thresh": iou,
         "stability_score_thresh": max(float(np.quantile(stable, 2 / 3)), 1e-6),

@@ -12,12 +12,13 @@ from orchestrator.domain.geometry import resized_size
 from orchestrator.domain.image import Image
 from orchestrator.domain.masks import Mask, Shape
 from orchestrator.domain.overlay import colour, draw, to_png
-from orchestrator.domain.upscale import Window, upscaler
+from orchestrator.domain.upscale import upscaler
 from tests import pictures
 
 Float32 = NDArray[np.float32]
-SIZES = [(853, 1280), (1280, 853), (200, 200), (3, 700), (384, 384), (97, 4000), (1, 767), (1200, 1800)]
-SIDE = 384
+SIZES = [(853, 1280), (1280, 853), (200, 200), (3, 700), (512, 512), (97, 4000), (1, 767), (1200, 1800)]
+SIDE = architecture.IMAGE_SIDE
+LOW = SIDE // 4
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def sam() -> Sam:
     return architecture.build()
 
 
-def blotches(side: int = SIDE // 4, seed: int = 0) -> Float32:
+def blotches(side: int = LOW, seed: int = 0) -> Float32:
     """Smooth low-res logits with values on both sides of zero."""
     noise = np.random.default_rng(seed).normal(0, 1, (side, side)).astype(np.float32)
     return np.asarray(8 * cv2.GaussianBlur(noise, (0, 0), 4), np.float32)
@@ -52,7 +53,7 @@ def test_a_window_holds_every_value_above_the_threshold(sam: Sam, size: tuple[in
     for seed in range(5):
         low = blotches(seed=seed)
         low[:, : 10 * seed] = -9
-        low[95 - 9 * seed :] = -9
+        low[LOW - 1 - 9 * seed :] = -9
         expected = official(sam, low, size) > above
         window = upscaler(size, SIDE).window(low, above)
         found = np.zeros(size, np.bool_)
@@ -63,24 +64,35 @@ def test_a_window_holds_every_value_above_the_threshold(sam: Sam, size: tuple[in
 
 
 def test_a_window_of_a_small_object_is_small() -> None:
-    low = np.full((96, 96), -9, np.float32)
-    low[40:50, 30:36] = 5
+    low = np.full((LOW, LOW), -9, np.float32)
+    low[60:72, 40:48] = 5
     window = upscaler((1200, 1800), SIDE).window(low, -1)
     assert window is not None
     assert window.values.size < 0.02 * 1200 * 1800
 
 
-def test_stability_and_box_are_the_official_ones(sam: Sam) -> None:
-    full = official(sam, blotches(), (300, 400))
-    expected = float(calculate_stability_score(torch.from_numpy(full)[None], 0.0, 1.0)[0])
-    assert masks.stability_score(Window(full.T, 0, 0), 0.0) == pytest.approx(expected, abs=1e-7)
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("offset", [0.0, 1.0, 3.0])
+def test_mask_stability_and_box_are_the_official_ones(sam: Sam, size: tuple[int, int], offset: float) -> None:
+    low = blotches()
+    low[:, :20] = -9
+    full = official(sam, low, size)
+    expected = float(calculate_stability_score(torch.from_numpy(full)[None], 0.0, offset)[0])
+    seen = masks.look(low, upscaler(size, SIDE), 0.0, offset)
+    assert seen is not None
+    shape, stability = seen
+    assert stability == pytest.approx(expected, abs=1e-4)
+    found = np.zeros(size, np.bool_)
+    width, height = shape.inside.shape
+    found[shape.y : shape.y + height, shape.x : shape.x + width] = shape.inside.T
+    assert np.mean(found != (full > 0)) < 1e-5
     x0, y0, x1, y1 = Shape((full > 0).T, 0, 0).bounds()
     box = batched_mask_to_box(torch.from_numpy(full > 0)[None])[0]
     assert [x0, y0, x1 - x0, y1 - y0] == box_xyxy_to_xywh(box).tolist()
 
 
 def test_an_empty_mask_has_an_empty_box_and_no_stability() -> None:
-    record = masks.describe(np.full((96, 96), -9, np.float32), 0.5, 0.0, upscaler((30, 40), SIDE), [])
+    record = masks.describe(np.full((LOW, LOW), -9, np.float32), 0.5, 0.0, upscaler((30, 40), SIDE), [])
     assert (record.bbox, record.area, record.stability_score) == ((0, 0, 0, 0), 0, 0.0)
     assert not rle.decode(record.segmentation).any()
 
