@@ -10,10 +10,11 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PROGRESS := awk '/^Collecting/ {printf "\r  %3d packages  %-50.50s", ++n, $$2} \
   /^Installing collected/ {printf "\r  %3d packages, unpacking ...%-40s", n, ""} \
   /^ *(Successfully installed|ERROR)/ {printf "\r%-70s\r", ""} {fflush()}'
+WORK ?= bench-output/tiny
 RUNTIME ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 
 .PHONY: help setup setup-dev demo run test chaos bench bench-auto bench-memory bench-cutouts bench-clicks bench-jobs \
-  lint format clean
+  tiny lint format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +73,13 @@ bench-clicks: setup-dev ## What a further click on one picture takes, beside the
 
 bench-jobs: setup-dev ## Two workers against one, and how soon a submission is answered (ARGS="--database postgres")
 	@$(BIN)/python -m tests.bench.jobs $(ARGS)
+
+tiny: setup-dev ## Train the bundled model anew (WORK=folder ARGS="--seconds 700 --workers 12"; docs/tiny.md says what it costs)
+	@$(BIN)/python -m export.tiny.pool $(WORK)/pool
+	@$(BIN)/python -m export.tiny.train $(WORK) --pool $(WORK)/pool $(ARGS)
+	@$(BIN)/python -m export.tiny.train $(WORK) --pool $(WORK)/pool --export
+	@$(BIN)/python -m export tiny --repository model_repository
+	@$(BIN)/python -m export.tiny.evaluate
 
 lint: setup-dev ## Format, style, security, types, floors
 	@$(BIN)/ruff format --check .

@@ -36,4 +36,4 @@ STAGES: tuple[Stage, ...] = (
     Stage(512, 32, 0.35, (3e-4, 1e-6), 12, 8, 8, 6, (0.6, 1.0), 0.25, 99),
 )
 """Easy to hard: whoever starts at the final side learns nothing for hours. The batches are those of
-one large GPU; `--batch-scale` makes them smaller for CPUs."""
+one large GPU; on a CPU they are an eighth of that, see `--batch-scale`."""

@@ -1,4 +1,4 @@
-"""Trains tiny: `python -m export.tiny.train WORK --pool POOL --seconds 10800 --batch-scale 0.125`.
+"""Trains tiny: `python -m export.tiny.train WORK --pool POOL --seconds 10800`.
 
 The time is divided among the stages, whose learning rates fall with it: a slower machine makes
 fewer steps. Stops at any time and goes on from the last checkpoint in WORK, which it writes every
@@ -246,7 +246,7 @@ def main() -> None:
     parser.add_argument("--from-stage", type=int, default=0, help="begin there, with the published weights")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--seconds", type=float, default=3 * 3600, help="of training, over all stages")
-    parser.add_argument("--batch-scale", type=float, default=1.0, help="pictures a step, of the stages' batches")
+    parser.add_argument("--batch-scale", type=float, help="pictures a step, of the stages' (CPU: 0.125, GPU: 1)")
     parser.add_argument("--workers", type=int, default=1, help="processes that make samples")
     parser.add_argument("--stop-after", type=float, default=math.inf, metavar="SECONDS")
     parser.add_argument("--stop-at-step", type=float, default=math.inf, metavar="STEP")
@@ -260,6 +260,8 @@ def main() -> None:
         held = torch.load(chosen.work / "checkpoint.pt", map_location="cpu", weights_only=True)
         weights.save(finish.finished(held["average"]))
         return
+    if chosen.batch_scale is None:
+        chosen.batch_scale = 0.125 if chosen.device == "cpu" else 1.0
     if chosen.device == "cpu":
         keep_memory()
     cv2.setNumThreads(1)  # a worker that is forked beside OpenCV's own threads waits for them for ever

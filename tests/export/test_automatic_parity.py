@@ -17,8 +17,8 @@ from tests.conftest import REPOSITORY
 from tests.pictures import draw
 
 CASES: dict[str, dict[str, Any]] = {
-    "lenient": {"points_per_side": 10, "pred_iou_thresh": 0.3, "stability_score_thresh": 0.4},
-    "strict": {"points_per_side": 12, "pred_iou_thresh": 0.6, "stability_score_thresh": 0.9},
+    "lenient": {"points_per_side": 8, "pred_iou_thresh": 0.3, "stability_score_thresh": 0.4},
+    "official": {"points_per_side": 10, "pred_iou_thresh": 0.88, "stability_score_thresh": 0.95},
     "without thresholds": {"points_per_side": 4, "pred_iou_thresh": 0.0, "stability_score_thresh": 0.0},
     "small regions removed": {
         "points_per_side": 8,
