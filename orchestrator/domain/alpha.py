@@ -38,7 +38,8 @@ def soft(window: Window, mask: Shape, pixels: NDArray[np.uint8], threshold: floa
     inside = within(window, mask)
     if inside.all():
         return np.ones(inside.shape, np.float32)
-    prior = (1 / (1 + np.exp(threshold - window.values.T))).astype(np.float32)
+    # The sigmoid, by a function that does not overflow: some models' logits go into the hundreds.
+    prior = (0.5 + 0.5 * np.tanh((window.values.T - threshold) / 2)).astype(np.float32)
     distance = signed_distance(inside) / np.float32(feather)
     alpha = prior.copy()
     for core, slab, kept in bands(len(prior), 2 * int(_REACH * feather)):

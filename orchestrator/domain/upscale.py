@@ -81,7 +81,7 @@ class Upscaler:
         return Window(self._values(low, xs, ys), xs.start, ys.start)
 
     def cut(self, low: Float32, threshold: float, offset: float) -> Cut | None:
-        """The mask of what is above `threshold`; None if nothing is above `threshold` − `offset`, which is 0 or more."""
+        """What is above `threshold`; None if nothing is above `threshold` − `offset`, which is 0 or more."""
         place = self._place(low, threshold - offset)
         if place is None:
             return None

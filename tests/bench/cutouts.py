@@ -30,7 +30,7 @@ from tests.domain.mattes import Matte, matte
 
 SEEDS = range(6)
 EDGES = (2, 5, 12, 24)
-SIDES = {1024: "vit_h, vit_l, vit_b", 384: "tiny"}
+SIDES = {1024: "vit_h, vit_l, vit_b", 512: "tiny"}
 DARK, LIGHT = (24, 26, 34), (250, 250, 250)
 PROMPTS = {
     "corgi": {"points": [[1030, 760], [1250, 790], [1500, 780]], "labels": [1, 1, 1], "box": [800, 515, 1790, 995]},

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from export.tiny import architecture, decoding, encoding, feed, finish, objective, pool, start, train
 from export.tiny.losses import pair_ious, pair_losses
@@ -29,15 +30,15 @@ def few_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train, "STAGES", (SMALL,))
 
 
-def run(work: Path, scenes: Path, steps: int) -> train.State:
-    """Train until this many steps are done, from the checkpoint if there is one."""
+def run(work: Path, scenes: Path, steps: float, seconds: float = 1e6) -> train.State:
+    """Train until this many steps are done or the time is up, from the checkpoint if there is one."""
     work.mkdir(exist_ok=True)
     chosen = argparse.Namespace(
         device="cpu",
         seed=5,
         from_stage=0,
         workers=0,
-        seconds=1e6,
+        seconds=seconds,
         batch_scale=1.0,
         stop_after=math.inf,
         stop_at_step=steps,
@@ -56,6 +57,14 @@ def test_an_interrupted_training_ends_in_the_same_state(tmp_path: Path, scenes: 
     assert resumed.step == straight.step == 4
     for name, tensor in straight.sam.state_dict().items():
         torch.testing.assert_close(resumed.sam.state_dict()[name], tensor, rtol=0, atol=1e-6)
+
+
+@pytest.mark.usefixtures("few_scenes")
+def test_a_stage_ends_with_its_share_of_the_time_and_leaves_its_weights(tmp_path: Path, scenes: Path) -> None:
+    state = run(tmp_path / "work", scenes, math.inf, seconds=0.5)
+    assert 0.5 <= state.stage_seconds < 30
+    left = load_file(tmp_path / "work/stage-0.safetensors")
+    assert left.keys() == state.average.keys()
 
 
 @pytest.mark.usefixtures("few_scenes")
