@@ -1,9 +1,10 @@
-"""The official prompt encoder and mask decoder, rewritten as four small graphs with the same result.
+"""The official prompt encoder and mask decoder, rewritten as five small graphs with the same result.
 
 The official decoder projects all N image tokens again for every prompt. Here the work is split by how often it is
 needed, and products are reassociated so that nothing of size N is projected per prompt:
 
 - `ImageGraph`, once per picture: what every prompt shares (layer 0's keys, values and image-side queries).
+- `PointGraph`, once per prompt: where its points lie and what they mean, always in float32.
 - `PromptGraph`, once per prompt: the two-way transformer, the predicted IoUs, the mask tokens' hyper-network vectors.
 - `MaskGraph`, once per surviving prompt: upscaling and the masks' low-res logits.
 - `MaskPromptGraph`, only for a mask given as a prompt: its dense embedding, which `ImageGraph` takes.
@@ -76,16 +77,40 @@ class ImageGraph(nn.Module):
         )
 
 
-class PromptGraph(nn.Module):
-    """Prompts → predicted IoUs, hyper-network vectors and the transformed image tokens.
+class PointGraph(nn.Module):
+    """Points → prompt tokens: PromptEncoder._embed_points and _embed_boxes in one, as the label chooses what is added.
 
-    Inputs: `ImageGraph`'s outputs; `coords` float32 [P, K, 2], (x, y) in pixels of the model's S×S frame;
-    `labels` int32 [P, K]: 1 foreground, 0 background, 2/3 a box's corners, -1 padding.
-    Outputs: `iou` [P, M]; `hyper` [P, M, E/8]; `tokens` [P, N, E].
+    Inputs: `coords` float32 [P, K, 2], (x, y) in pixels of the model's S×S frame; `labels` int32 [P, K]: 1 foreground,
+    0 background, 2/3 a box's corners, -1 padding. Output: `prompts` [P, K, E]. A position is an angle of many turns:
+    in half precision it would be off by pixels.
     """
 
     gaussian: Tensor
     label_embedding: Tensor
+
+    def __init__(self, sam: Sam) -> None:
+        super().__init__()
+        encoder = sam.prompt_encoder
+        self.side: int = encoder.input_image_size[0]
+        self.register_buffer("gaussian", encoder.pe_layer.positional_encoding_gaussian_matrix)
+        embeddings = [encoder.not_a_point_embed, *encoder.point_embeddings]
+        self.register_buffer("label_embedding", torch.cat([e.weight for e in embeddings]))
+
+    def forward(self, coords: Tensor, labels: Tensor) -> Tensor:
+        angles = 2 * math.pi * ((2 * ((coords + 0.5) / self.side) - 1) @ self.gaussian)
+        encoding = torch.cat([angles.sin(), angles.cos()], dim=-1)
+        real = (labels >= 0).unsqueeze(-1).to(encoding.dtype)
+        added: Tensor = functional.embedding((labels + 1).long(), self.label_embedding)
+        return encoding * real + added
+
+
+class PromptGraph(nn.Module):
+    """Prompts → predicted IoUs, hyper-network vectors and the transformed image tokens.
+
+    Inputs: `ImageGraph`'s outputs; `prompts` [P, K, E] of `PointGraph`.
+    Outputs: `iou` [P, M]; `hyper` [P, M, E/8]; `tokens` [P, N, E].
+    """
+
     output_tokens: Tensor
 
     def __init__(self, sam: Sam) -> None:
@@ -93,11 +118,6 @@ class PromptGraph(nn.Module):
         decoder, transformer = sam.mask_decoder, sam.mask_decoder.transformer
         if transformer.depth != 2:
             raise ValueError(f"a two-way transformer of depth 2 is expected, not {transformer.depth}")
-        encoder = sam.prompt_encoder
-        self.side: int = encoder.input_image_size[0]
-        self.register_buffer("gaussian", encoder.pe_layer.positional_encoding_gaussian_matrix)
-        embeddings = [encoder.not_a_point_embed, *encoder.point_embeddings]
-        self.register_buffer("label_embedding", torch.cat([e.weight for e in embeddings]))
         outputs = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
         self.register_buffer("output_tokens", outputs)
         self.masks: int = decoder.num_mask_tokens
@@ -109,9 +129,8 @@ class PromptGraph(nn.Module):
         self.hyper = _HyperNetworks(decoder.output_hypernetworks_mlps)
 
     def forward(
-        self, keys: Tensor, keys_k: Tensor, keys_v: Tensor, keys_q: Tensor, coords: Tensor, labels: Tensor
+        self, keys: Tensor, keys_k: Tensor, keys_v: Tensor, keys_q: Tensor, prompts: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        prompts = self._embed(coords, labels)
         outputs = self.output_tokens.unsqueeze(0).expand(prompts.shape[0], -1, -1)
         position = torch.cat([outputs, prompts], dim=1)
         queries, picture = self.first(position, keys, keys_k, keys_v, keys_q)
@@ -121,14 +140,6 @@ class PromptGraph(nn.Module):
         queries, position = queries[:, :count], position[:, :count]
         queries = self.norm(queries + self.final(queries + position, picture))
         return self.iou_head(queries[:, 0]), self.hyper(queries[:, 1:]), picture
-
-    def _embed(self, coords: Tensor, labels: Tensor) -> Tensor:
-        """PromptEncoder._embed_points and _embed_boxes in one: the label chooses what is added."""
-        angles = 2 * math.pi * ((2 * ((coords + 0.5) / self.side) - 1) @ self.gaussian)
-        encoding = torch.cat([angles.sin(), angles.cos()], dim=-1)
-        real = (labels >= 0).unsqueeze(-1).to(encoding.dtype)
-        added: Tensor = functional.embedding((labels + 1).long(), self.label_embedding)
-        return encoding * real + added
 
 
 class MaskGraph(nn.Module):

@@ -15,7 +15,7 @@ from onnxruntime.transformers.onnx_model import OnnxModel
 from segment_anything.modeling import Sam
 from torch import Tensor, nn
 
-from export.decoder import ImageGraph, MaskGraph, MaskPromptGraph, PromptGraph
+from export.decoder import ImageGraph, MaskGraph, MaskPromptGraph, PointGraph, PromptGraph
 from export.encoder import EncoderGraph
 
 Precision = Literal["fp32", "fp16"]
@@ -27,7 +27,10 @@ _IMAGE_OUTPUTS = ["keys", "keys_k", "keys_v", "keys_q"]
 
 @dataclass(frozen=True)
 class Graph:
-    """One file: the module, an example of its inputs, names, and which axes are free."""
+    """One file: the module, an example of its inputs, names, and which axes are free.
+
+    `exact`: in fp32 whatever the export's precision.
+    """
 
     file: str
     module: nn.Module
@@ -35,13 +38,15 @@ class Graph:
     inputs: Sequence[str]
     outputs: Sequence[str]
     free: dict[str, dict[int, str]]
+    exact: bool = False
 
 
 def all_graphs(sam: Sam) -> list[Callable[[], Graph]]:
-    """The variant's five graphs, each built when it is called: ViT-H is large."""
+    """The variant's six graphs, each built when it is called: ViT-H is large."""
     return [
         lambda: encoder_graph(sam),
         lambda: image_graph(sam),
+        lambda: point_graph(sam),
         lambda: prompt_graph(sam),
         lambda: mask_graph(sam),
         lambda: mask_prompt_graph(sam),
@@ -62,19 +67,19 @@ def image_graph(sam: Sam) -> Graph:
     return Graph("decoder/image.onnx", ImageGraph(sam), example, ["embedding", "dense"], _IMAGE_OUTPUTS, free)
 
 
+def point_graph(sam: Sam) -> Graph:
+    example = (torch.zeros(2, 3, 2), torch.zeros(2, 3, dtype=torch.int32))
+    free = {name: {0: "prompts", 1: "tokens_per_prompt"} for name in ("coords", "labels", "prompts")}
+    return Graph("decoder/point.onnx", PointGraph(sam), example, ["coords", "labels"], ["prompts"], free, exact=True)
+
+
 def prompt_graph(sam: Sam) -> Graph:
     shared = ImageGraph(sam)(*image_graph(sam).example)
-    prompts = (torch.zeros(2, 3, 2), torch.zeros(2, 3, dtype=torch.int32))
+    prompts = PointGraph(sam)(*point_graph(sam).example)
     free = {name: {0: "prompts"} for name in ("iou", "hyper", "tokens")}
-    free |= {name: {0: "prompts", 1: "tokens_per_prompt"} for name in ("coords", "labels")}
-    return Graph(
-        "decoder/prompt.onnx",
-        PromptGraph(sam),
-        (*shared, *prompts),
-        [*_IMAGE_OUTPUTS, "coords", "labels"],
-        ["iou", "hyper", "tokens"],
-        free,
-    )
+    free |= {"prompts": {0: "prompts", 1: "tokens_per_prompt"}}
+    inputs, outputs = [*_IMAGE_OUTPUTS, "prompts"], ["iou", "hyper", "tokens"]
+    return Graph("decoder/prompt.onnx", PromptGraph(sam), (*shared, prompts), inputs, outputs, free)
 
 
 def mask_graph(sam: Sam) -> Graph:
@@ -117,7 +122,7 @@ def write(graph: Graph, folder: Path, precision: Precision) -> None:
         if stray.is_file() and stray.suffix != ".onnx":
             stray.unlink()
     model.ir_version = IR_VERSION
-    if precision == "fp16":
+    if precision == "fp16" and not graph.exact:
         model = to_half(model)
     else:
         halve_what_is_exact(model)
@@ -129,16 +134,13 @@ def write(graph: Graph, folder: Path, precision: Precision) -> None:
 
 
 def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Half precision, for GPUs: arrays between graphs too, but for coordinates and predicted IoUs.
+    """Half precision, for GPUs: arrays between graphs too, but for embedded points and predicted IoUs.
 
-    Layer norms sum squares that half precision cannot hold, and the position of a point is an angle of many turns:
-    both are computed in fp32.
+    Layer norms sum squares that half precision cannot hold: they are computed in fp32.
     """
-    angles = [node for node in model.graph.node if node.op_type in ("Sin", "Cos")]
-    exact = [node.name for node in _with_ancestors(model, angles)]
     blocked = [*DEFAULT_OP_BLOCK_LIST, "LayerNormalization"]
     converted: onnx.ModelProto = convert_float_to_float16(
-        model, keep_io_types=["coords", "iou"], op_block_list=blocked, node_block_list=exact
+        model, keep_io_types=["prompts", "iou"], op_block_list=blocked
     )
     # The converter puts its casts at the end, and one for each reader of a value, all of the same name.
     once = {tuple(node.output): node for node in converted.graph.node}
@@ -146,19 +148,6 @@ def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
     converted.graph.node.extend(once.values())
     OnnxModel(converted).topological_sort()
     return converted
-
-
-def _with_ancestors(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
-    makers = {name: node for node in model.graph.node for name in node.output}
-    found, waiting = [], list(nodes)
-    seen: set[str] = set()
-    while waiting:
-        node = waiting.pop()
-        if node.name not in seen:
-            seen.add(node.name)
-            found.append(node)
-            waiting += [makers[name] for name in node.input if name in makers]
-    return found
 
 
 def halve_what_is_exact(model: onnx.ModelProto) -> None:

@@ -26,7 +26,8 @@ def differences(sam: Sam, folder: Path) -> dict[str, float]:
     iou, logits = _official_masks(sam, expected, coords, labels)
     dense = np.zeros((expected.shape[1], 1, 1), np.float32)
     shared = _run(folder / "decoder/image.onnx", {"embedding": expected[0].numpy(), "dense": dense})
-    prompt = _run(folder / "decoder/prompt.onnx", {**shared, "coords": coords, "labels": labels})
+    points = _run(folder / "decoder/point.onnx", {"coords": coords, "labels": labels})
+    prompt = _run(folder / "decoder/prompt.onnx", {**shared, **points})
     mask = _run(folder / "decoder/mask.onnx", {"tokens": prompt["tokens"], "hyper": prompt["hyper"]})
     return {
         "embedding": _largest(embedding, expected.numpy()),

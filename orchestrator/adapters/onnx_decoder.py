@@ -25,6 +25,7 @@ class OnnxDecoder:
 
     def __init__(self, folder: Path, model: Manifest, threads: int) -> None:
         self.image = OnnxGraph(folder / "image.onnx", threads)
+        self.point = OnnxGraph(folder / "point.onnx", threads)
         self.prompt = OnnxGraph(folder / "prompt.onnx", threads)
         self.mask = OnnxGraph(folder / "mask.onnx", threads)
         self._mask_prompt = OnnxGraph(folder / "mask_prompt.onnx", threads)
@@ -49,8 +50,9 @@ class OnnxDecoderSession:
         self._shared = shared
 
     def scores(self, coords: Float32, labels: NDArray[np.int32]) -> "OnnxScores":
-        inputs = {**self._shared, "coords": coords, "labels": labels}
-        return OnnxScores(self._decoder, self._decoder.prompt.run(inputs, host=("iou", "hyper")))
+        points = self._decoder.point.run({"coords": coords, "labels": labels})
+        answer = self._decoder.prompt.run({**self._shared, **points}, host=("iou", "hyper"))
+        return OnnxScores(self._decoder, answer)
 
 
 class OnnxScores:

@@ -40,6 +40,8 @@ class OpenVinoDecoder:
             OpenVinoGraph(folder / f"{name}.onnx", threads, precision, halves, fused_attention=False)
             for name, halves in _HALVES.items()
         )
+        # In bfloat16 a position, an angle of many turns, would be off by pixels.
+        self.point = OpenVinoGraph(folder / "point.onnx", threads, "f32")
         self._channels = model.embedding_shape[0]
         fitting = CACHE_BYTES // (4 * int(np.prod(model.embedding_shape)))
         self._prompts = min(MOST_PROMPTS, 1 << max(0, fitting.bit_length() - 1))
@@ -63,8 +65,9 @@ class OpenVinoDecoderSession:
     def scores(self, coords: Float32, labels: NDArray[np.int32]) -> "OpenVinoScores":
         count = len(coords)
         rows = np.minimum(np.arange(1 << (count - 1).bit_length()), count - 1)
-        inputs = {name: self._shared[name] for name in _SHARED} | {"coords": coords[rows], "labels": labels[rows]}
-        return OpenVinoScores(self._decoder, self._decoder.prompt.run(inputs), count)
+        points = self._decoder.point.arrays({"coords": coords[rows], "labels": labels[rows]})
+        shared = {name: self._shared[name] for name in _SHARED}
+        return OpenVinoScores(self._decoder, self._decoder.prompt.run(shared | points), count)
 
 
 class OpenVinoScores:
