@@ -80,6 +80,28 @@ def test_all_masks_go_to_a_coco_document_and_a_picture(
         assert (tmp_path / name / "overlay.png").stat().st_size > 0
 
 
+@pytest.mark.parametrize("where", ["here", "there"])
+def test_every_parameter_of_the_grid_is_within_reach(
+    plain_environment: dict[str, str], picture: Path, tmp_path: Path, api: str, where: str
+) -> None:
+    loose = ("--pred-iou-thresh", "-1", "--stability-score-thresh", "-1", "--min-mask-region-area", "0")
+    own = ("-f", "points=[[60,60],[150,100]]", "-f", "roi=[0,0,100,100]", "-f", "box_nms_thresh=1")
+    server = ("--server", api) if where == "there" else ()
+    done = quarry(plain_environment, "auto", str(picture), *loose, *own, *server, "-o", str(tmp_path / where))
+    assert done.returncode == 0, done.stderr
+    dataset = COCO(tmp_path / where / "coco.json")
+    assert 0 < len(dataset.anns) <= 3  # of one point: the other lies outside of the region
+
+
+def test_a_parameter_that_there_is_not_is_one_sentence(
+    plain_environment: dict[str, str], picture: Path, tmp_path: Path
+) -> None:
+    for wrong, words in (("pts=3", "points_per_side"), ("max_area=many", "max_area")):
+        done = quarry(plain_environment, "auto", str(picture), "-f", wrong, "-o", str(tmp_path / "out"))
+        assert done.returncode != 0
+        assert words in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -91,6 +113,7 @@ def test_all_masks_go_to_a_coco_document_and_a_picture(
         (["--server", "http://127.0.0.1:9", "--point", "1,1"], "quarry up"),
         (["--server", "http://[", "--point", "1,1"], "--server"),
         (["--point", "1,1", "-o", "/proc/nowhere"], "/proc/nowhere"),
+        (["--point", "1,1", "-o", "/etc/hostname"], "is a file"),
     ],
 )
 def test_what_makes_no_sense_is_one_sentence(

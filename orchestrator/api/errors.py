@@ -9,10 +9,11 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from orchestrator.api.patience import HungUp
 from orchestrator.api.request_id import HEADER, current_request_id
 from orchestrator.domain import errors
 
@@ -73,10 +74,11 @@ def responses(*kinds: type[errors.QuarryError]) -> dict[int | str, dict[str, Any
 
 
 def install(app: FastAPI) -> None:
-    handlers: dict[type[Exception], Callable[[Request, Any], Awaitable[JSONResponse]]] = {
+    handlers: dict[type[Exception], Callable[[Request, Any], Awaitable[Response]]] = {
         errors.QuarryError: _quarry,
         RequestValidationError: _validation,
         HTTPException: _http,
+        HungUp: _hung_up,
         Exception: _fault,
     }
     for kind, handler in handlers.items():
@@ -85,6 +87,11 @@ def install(app: FastAPI) -> None:
 
 async def _quarry(_: Request, exc: errors.QuarryError) -> JSONResponse:
     return respond(exc)
+
+
+async def _hung_up(_: Request, __: HungUp) -> Response:
+    """To nobody; the status, nginx's for this, stands in logs alone."""
+    return Response(status_code=499)
 
 
 async def _validation(_: Request, exc: RequestValidationError) -> JSONResponse:

@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
+from orchestrator.api.patience import Patience
 from orchestrator.bootstrap import Services
 from orchestrator.domain import image as images
 from orchestrator.domain.errors import InvalidPicture, InvalidPrompt
@@ -59,7 +60,7 @@ def picture(request: Request, services: Wired, image: Upload = None, image_id: I
         raise InvalidPicture("Give either a picture (image) or the id of one (image_id).")
     watch = Stopwatch()
     with watch.stage("read"):
-        deadline = Deadline(services.settings.request_timeout_seconds, request.state.arrived)
+        deadline = Patience(services.settings.request_timeout_seconds, request)
         if image_id is not None:
             return Picture(services.images.open(image_id, OWNER), image_id, image_id, watch, deadline)
         name = PurePath(image.filename or "image").name if image else ""

@@ -10,16 +10,13 @@ from starlette.types import Receive, Scope, Send
 
 from orchestrator.api import errors, outputs
 from orchestrator.api.forms import NDJSON
+from orchestrator.api.patience import HungUp
 from orchestrator.domain.errors import QuarryError
 
 SECONDS_BETWEEN = 0.2
 """Between two lines of progress."""
 
 Tell = Callable[[float], None]
-
-
-class HungUp(Exception):
-    """Nobody listens any more."""
 
 
 class Stream(Response):

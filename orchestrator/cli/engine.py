@@ -14,7 +14,6 @@ from pydantic import TypeAdapter
 from orchestrator import bootstrap
 from orchestrator.domain import image as images
 from orchestrator.domain import prompts
-from orchestrator.domain.grid import Options
 from orchestrator.domain.image import Image
 from orchestrator.domain.job import Kind
 from orchestrator.domain.masks import Mask
@@ -68,7 +67,8 @@ class ModelLine:
 class Engine(Protocol):
     def segment(self, picture: Path, prompt: Prompt) -> Answer: ...
 
-    def auto(self, picture: Path, options: Mapping[str, int | float], progress: Progress) -> Answer: ...
+    def auto(self, picture: Path, fields: Mapping[str, Any], progress: Progress) -> Answer:
+        """`fields`: of `AutoFields`."""
 
     def extract(self, picture: Path, fields: ExtractFields, progress: Progress) -> Mapping[str, bytes]:
         """The files of the result by name."""
@@ -98,10 +98,10 @@ class Here:
         asked = prompts.from_boxes(prompt.boxes, size) if prompt.boxes else prompts.whole_picture(size)
         return _answer(self._engines.segment.boxes(image, asked, self._model, watch), watch)
 
-    def auto(self, picture: Path, options: Mapping[str, int | float], progress: Progress) -> Answer:
+    def auto(self, picture: Path, fields: Mapping[str, Any], progress: Progress) -> Answer:
         image, watch = self._read(picture), Stopwatch()
-        chosen = Options(**options)  # type: ignore[arg-type]
-        return _answer(self._engines.automatic.generate(image, chosen, self._model, watch, progress), watch)
+        task = Task(Kind.auto, fields, self._model)
+        return _answer(self._engines.operations.segment(task, image, watch, progress), watch)
 
     def extract(self, picture: Path, fields: ExtractFields, progress: Progress) -> Mapping[str, bytes]:
         watch = Stopwatch()
@@ -147,10 +147,28 @@ class There:
             fields["boxes"] = json.dumps(prompt.boxes)
         return self._post("/segment/single" if prompt.points else "/segment/box", picture, fields)
 
-    def auto(self, picture: Path, options: Mapping[str, int | float], progress: Progress) -> Answer:
-        answer = self._post("/segment/auto", picture, {name: str(value) for name, value in options.items()})
-        progress(1.0)
-        return answer
+    def auto(self, picture: Path, fields: Mapping[str, Any], progress: Progress) -> Answer:
+        """As lines: progress, then each mask, then the rest. The service stops when nobody reads on."""
+        form = self._fields | {name: json.dumps(value) for name, value in fields.items()} | {"output": "ndjson"}
+        masks: list[dict[str, Any]] = []
+        with picture.open("rb") as file:
+            content: dict[str, Any] = {"data": form, "files": {"image": (picture.name, file)}}
+            url = self._server + "/segment/auto"
+            with httpx2.stream("POST", url, timeout=SERVER_SECONDS, **content) as response:
+                if response.is_error:
+                    response.read()
+                    raise _refused(response)
+                for line in response.iter_lines():
+                    told = json.loads(line)
+                    if "progress" in told:
+                        progress(told["progress"])
+                    elif "mask" in told:
+                        masks.append(told["mask"])
+                    elif "error" in told:
+                        raise Refused(told["detail"])
+                    else:
+                        return Answer(told | {"masks": masks})
+        raise Refused(f"{self._server} stopped in the midst of its answer.")
 
     def extract(self, picture: Path, fields: ExtractFields, progress: Progress) -> Mapping[str, bytes]:
         plain = asdict(fields)
@@ -194,8 +212,12 @@ class There:
     def _send(self, method: str, path: str, **content: Any) -> httpx2.Response:
         response = httpx2.request(method, self._server + path, timeout=SERVER_SECONDS, **content)
         if response.is_error:
-            raise Refused(_json(response).get("detail", f"The server answered {response.status_code}."))
+            raise _refused(response)
         return response
+
+
+def _refused(response: httpx2.Response) -> Refused:
+    return Refused(_json(response).get("detail", f"The server answered {response.status_code}."))
 
 
 def _json(response: httpx2.Response) -> dict[str, Any]:

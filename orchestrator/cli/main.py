@@ -7,7 +7,7 @@ the whole stack.
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import httpx2
 import typer
@@ -16,7 +16,7 @@ from rich.table import Table
 from orchestrator import bootstrap
 from orchestrator.cli import batch, extract, queue, report, state
 from orchestrator.cli.engine import Prompt, Refused
-from orchestrator.cli.options import Model, Output, Server, engine
+from orchestrator.cli.options import Fields, Model, Output, Server, auto_fields, engine, field
 from orchestrator.domain.errors import QuarryError
 from orchestrator.settings import WrongSetting
 
@@ -82,12 +82,16 @@ def auto(
     crop_n_layers: Annotated[int, typer.Option(help="Layers of crops beside the whole picture.")] = 0,
     min_mask_region_area: Annotated[int, typer.Option(help="Smaller holes and islands go, in pixels.")] = 1000,
     max_masks: Annotated[int | None, typer.Option(help="The best so many, by predicted IoU.")] = None,
+    fields: Fields = None,
     output: Output = Path("out"),
     model: Model = None,
     server: Server = None,
 ) -> None:
-    """Find all masks of a picture: an overlay to look at, and a COCO document."""
-    options: dict[str, int | float] = {
+    """Find all masks of a picture: an overlay to look at, and a COCO document.
+
+    --field gives the other parameters of POST /segment/auto: -f roi=[0,0,300,200] -f max_area=5000
+    """
+    asked: dict[str, Any] = {
         "points_per_side": points_per_side,
         "pred_iou_thresh": pred_iou_thresh,
         "stability_score_thresh": stability_score_thresh,
@@ -95,9 +99,12 @@ def auto(
         "min_mask_region_area": min_mask_region_area,
     }
     if max_masks is not None:
-        options["max_masks"] = max_masks
+        asked["max_masks"] = max_masks
+    asked |= auto_fields(fields)
+    if "point_grids" in asked:
+        del asked["points_per_side"]
     with report.bar(f"all masks of {image.name}") as progress:
-        answer = engine(server, model).auto(image, options, progress)
+        answer = engine(server, model).auto(image, asked, progress)
     report.write_coco(answer, image, output)
     report.show(answer, output)
 
@@ -120,20 +127,17 @@ def run_batch(
     folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, readable=True, help="Pictures, also deeper.")],
     output: Output = Path("out"),
     operation: Annotated[str, typer.Option(help="auto, box or extract.")] = "auto",
-    field: Annotated[
-        list[str] | None,
-        typer.Option("--field", "-f", help="name=value, as the API's form has it; may be given again."),
-    ] = None,
+    fields: Fields = None,
     model: Model = None,
     server: Server = None,
 ) -> None:
     """All pictures below a folder, by a running service; stopped and started again, it goes on where it was."""
     if server is None:
         raise Refused("Batches are done by a running service: give --server URL (quarry up starts one).")
-    fields = dict(_field(text) for text in field or []) | {"operation": operation}
-    fields |= {"model": model} if model else {}
-    pictures = batch.find(folder, fields)
-    client, failed = batch.Client(server, output, fields), dict[str, str]()
+    asked = dict(map(field, fields or [])) | {"operation": operation}
+    asked |= {"model": model} if model else {}
+    pictures = batch.find(folder, asked)
+    client, failed = batch.Client(server, output, asked), dict[str, str]()
     with report.bars() as progress:
         for number, part in enumerate(batch.chunks(pictures), 1):
             failed |= client.run(number, part, progress)
@@ -172,13 +176,6 @@ def load(name: str, server: Server = None) -> None:
 def unload(name: str, server: Server = None) -> None:
     """Have Triton unload a model (of --server's service, or at TRITON_URL)."""
     report.out.print(f"{name}: {engine(server, None).unload(name)}")
-
-
-def _field(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not name or not equals:
-        raise typer.BadParameter(f"--field {text}: name=value is expected")
-    return name, value
 
 
 def _numbers(texts: list[str] | None, count: int, option: str) -> list[list[float]]:

@@ -1,13 +1,16 @@
-"""A caller who hangs up in the midst of a stream."""
+"""A caller who hangs up in the midst of the work."""
 
 import time
 from typing import Any
 
 import anyio
+import pytest
+from fastapi import Request
 from starlette.types import Message
 
 from orchestrator.api import outputs
-from orchestrator.api.stream import HungUp, Stream, Tell
+from orchestrator.api.patience import HungUp, Patience
+from orchestrator.api.stream import Stream, Tell
 
 
 def test_a_caller_who_hangs_up_ends_the_work() -> None:
@@ -39,3 +42,27 @@ def test_a_caller_who_hangs_up_ends_the_work() -> None:
 
     anyio.run(call)
     assert ended == ["hung up"]
+
+
+def test_work_without_a_stream_ends_too_when_nobody_listens() -> None:
+    connected = True
+
+    async def receive() -> Message:
+        if connected:
+            await anyio.sleep_forever()
+        return {"type": "http.disconnect"}
+
+    def work(patience: Patience) -> None:
+        nonlocal connected
+        for step in range(2000):
+            connected = step < 100
+            patience.check(0.5)
+            time.sleep(0.005)
+
+    async def call() -> None:
+        state = {"arrived": time.monotonic()}
+        request = Request({"type": "http", "method": "POST", "headers": [], "state": state}, receive)
+        await anyio.to_thread.run_sync(work, Patience(60, request))
+
+    with pytest.raises(HungUp):
+        anyio.run(call)
