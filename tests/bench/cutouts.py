@@ -33,7 +33,7 @@ EDGES = (2, 5, 12, 24)
 SIDES = {1024: "vit_h, vit_l, vit_b", 512: "tiny"}
 DARK, LIGHT = (24, 26, 34), (250, 250, 250)
 PROMPTS = {
-    "corgi": {"points": [[1030, 760], [1250, 790], [1500, 780]], "labels": [1, 1, 1], "box": [800, 515, 1790, 995]},
+    "corgi": {"points": [], "labels": [], "box": [800, 515, 1790, 995]},
     "neon": {"points": [[380, 360], [250, 350], [540, 350]], "labels": [1, 1, 1], "box": [118, 262, 642, 520]},
 }
 """Where the photographs' objects are."""
