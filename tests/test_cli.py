@@ -4,7 +4,9 @@ import io
 import json
 import subprocess
 import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import cv2
 import numpy as np
@@ -123,6 +125,27 @@ def test_what_makes_no_sense_is_one_sentence(
     assert done.returncode != 0
     assert words in " ".join(done.stderr.replace("│", " ").split())
     assert "Traceback" not in done.stderr
+
+
+class Stranger(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(b"<p>Welcome</p>")
+
+
+def test_another_server_is_one_sentence(plain_environment: dict[str, str], picture: Path, tmp_path: Path) -> None:
+    with HTTPServer(("127.0.0.1", 0), Stranger) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        for command in ("segment", "auto"):
+            done = quarry(plain_environment, command, str(picture), "--server", address, "-o", str(tmp_path / "out"))
+            assert done.returncode == 1
+            assert "no Image Quarry" in done.stderr
+            assert "Traceback" not in done.stderr
+        server.shutdown()
 
 
 def test_a_setting_that_is_wrong_is_one_sentence(plain_environment: dict[str, str]) -> None:

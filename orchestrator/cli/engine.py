@@ -25,7 +25,7 @@ from orchestrator.usecases.segment import Segmentation
 from orchestrator.usecases.stopwatch import Stopwatch
 
 SERVER_SECONDS = 600.0
-ZIP = "application/zip"
+ZIP, NDJSON = "application/zip", "application/x-ndjson"
 _MASKS = TypeAdapter(list[Mask])
 
 Progress = Callable[[float], None]
@@ -158,6 +158,8 @@ class There:
                 if response.is_error:
                     response.read()
                     raise _refused(response)
+                if response.headers.get("content-type") != NDJSON:
+                    raise self._stranger()
                 for line in response.iter_lines():
                     told = json.loads(line)
                     if "progress" in told:
@@ -180,7 +182,7 @@ class There:
             response = self._send("POST", "/segment/objects/extract", **content)
         progress(1.0)
         if response.headers.get("content-type") != ZIP:
-            raise Refused(f"{self._server} answers, but is no Image Quarry.")
+            raise self._stranger()
         with zipfile.ZipFile(io.BytesIO(response.content)) as packed:
             return {Path(name).name: packed.read(name) for name in packed.namelist()}
 
@@ -206,8 +208,11 @@ class There:
     def _ask(self, method: str, path: str, **content: Any) -> dict[str, Any]:
         body = _json(self._send(method, path, **content))
         if not body:
-            raise Refused(f"{self._server} answers, but is no Image Quarry.")
+            raise self._stranger()
         return body
+
+    def _stranger(self) -> Refused:
+        return Refused(f"{self._server} answers, but is no Image Quarry.")
 
     def _send(self, method: str, path: str, **content: Any) -> httpx2.Response:
         response = httpx2.request(method, self._server + path, timeout=SERVER_SECONDS, **content)
