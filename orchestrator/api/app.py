@@ -7,13 +7,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 import anyio
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
 
 from orchestrator import bootstrap
-from orchestrator.api import errors
+from orchestrator.api import errors, fields
 from orchestrator.api.admission import FORM_BYTES, MOST_WAITING, THREADS_PER_CORE, Admission, BodyLimit
 from orchestrator.api.head import Head
 from orchestrator.api.request_id import HEADER, RequestId
@@ -47,8 +47,9 @@ def build(services: Services) -> FastAPI:
     app.state.services = services
     app.state.streams = 0
     errors.install(app)
-    for routes in (segment, extract, asynchronous, jobs, images, models, health):
-        app.include_router(routes.router)
+    for routes in (segment, extract, asynchronous, jobs, images, models):
+        app.include_router(routes.router, dependencies=[Depends(fields.known)])
+    app.include_router(health.router)
     app.mount("/", StaticFiles(directory=WEB, html=True))
     # The last that is added is the first that a request meets.
     batch_bytes = settings.batch_max_size_mb * 2**20 + FORM_BYTES

@@ -62,6 +62,8 @@ PROMPTS = {
     "a box of three numbers": ("/segment/box", {"boxes": "[[1,2,3]]"}, 400, "invalid_prompt"),
     "boxes that are no JSON": ("/segment/box", {"boxes": "[[1,2,3"}, 422, "invalid_request"),
     "boxes that are no list": ("/segment/box", {"boxes": "7"}, 422, "invalid_request"),
+    "a misspelt field": ("/segment/auto", {"pred_iou_tresh": "0.5"}, 422, "invalid_request"),
+    "a field of the form in the address": ("/segment/box?output=png", {}, 422, "invalid_request"),
     "no prompt": ("/segment/single", {}, 400, "invalid_prompt"),
     "a point outside": ("/segment/single", {"points": "[[4000,1]]"}, 400, "invalid_prompt"),
     "a point of infinity": ("/segment/single", {"points": "[[Infinity,1]]"}, 400, "invalid_prompt"),
@@ -100,6 +102,11 @@ def test_bad_prompts_are_refused(
     answer = client.post(route, files=FILE, data=fields)
     assert (answer.status_code, shape(answer)) == (status, code)
     assert time.monotonic() - started < 1
+
+
+def test_the_message_of_a_misspelt_field_names_the_right_one(client: TestClient) -> None:
+    detail = client.post("/segment/auto", files=FILE, data={"pred_iou_tresh": "0.5"}).json()["detail"]
+    assert detail == "pred_iou_tresh: there is no such field here, perhaps pred_iou_thresh."
 
 
 def test_no_picture_at_all_is_refused(client: TestClient) -> None:
