@@ -22,7 +22,8 @@ def respond(request: Request, path: Path, owner: str) -> Response:
     headers = {"ETag": tag, "Cache-Control": f"{scope}, max-age={SECONDS}, immutable"}
     if _matches(request.headers.get("If-None-Match", ""), tag):
         return Response(status_code=304, headers=headers)
-    _must_be_satisfiable(request.headers.get("Range", ""), found.st_size)
+    if not _satisfiable(request.headers.get("Range", ""), found.st_size):
+        request.scope["headers"] = [pair for pair in request.scope["headers"] if pair[0] != b"range"]
     return FileResponse(path, headers=headers, filename=path.name, stat_result=found, content_disposition_type="inline")
 
 
@@ -37,9 +38,17 @@ def _matches(header: str, tag: str) -> bool:
     return any(part.strip().removeprefix("W/") in (tag, "*") for part in header.split(","))
 
 
-def _must_be_satisfiable(header: str, size: int) -> None:
-    """One range that begins behind the end; what is no range at all is left out of account, as HTTP has it."""
-    unit, _, span = header.partition("=")
-    start, _, _ = span.partition("-")
-    if unit.strip().lower() == "bytes" and "," not in span and start.strip().isdigit() and int(start) >= size:
+def _satisfiable(header: str, size: int) -> bool:
+    """Whether it asks for ranges; what is no range at all is left out of account, as HTTP has it. Raises 416."""
+    unit, _, spans = header.partition("=")
+    pairs = [span.strip().partition("-")[::2] for span in spans.split(",")]
+    if unit.strip().lower() != "bytes" or not all(_is_span(*pair) for pair in pairs):
+        return False
+    if any(start and int(start) >= size for start, _ in pairs):
         raise HTTPException(416, f"The file has {size:,} bytes", {"Content-Range": f"bytes */{size}"})
+    return True
+
+
+def _is_span(start: str, end: str) -> bool:
+    digits = all(edge.isascii() and edge.isdigit() for edge in (start, end) if edge)
+    return digits and bool(start or end) and not (start and end and int(start) > int(end))

@@ -63,6 +63,13 @@ def test_ranges_are_sent(client: TestClient, extraction: Any) -> None:
     assert behind.headers["content-range"] == f"bytes */{len(whole.content)}"
 
 
+@pytest.mark.parametrize("header", ["bytes=", "bytes=9-2", "bytes=a-b", "lines=1-2", "nonsense", "bytes=1-2,x"])
+def test_what_is_no_range_is_left_out_of_account(client: TestClient, extraction: Any, header: str) -> None:
+    url = extraction["objects"][0]["url"]
+    answer = client.get(url, headers={"Range": header})
+    assert (answer.status_code, answer.content) == (200, client.get(url).content)
+
+
 @pytest.mark.parametrize("name", ["object_9.png", "..%2fresult.json", "%2e%2e", ".hidden"])
 def test_what_is_no_file_of_the_job_is_not_found(client: TestClient, extraction: Any, name: str) -> None:
     answer = client.get(f"/jobs/{extraction['job_id']}/files/{name}")
