@@ -114,6 +114,8 @@ def test_a_parameter_that_there_is_not_is_one_sentence(
         (["--model", "vit_h", "--point", "1,1"], "python -m export vit_h"),
         (["--server", "http://127.0.0.1:9", "--point", "1,1"], "quarry up"),
         (["--server", "http://[", "--point", "1,1"], "--server"),
+        (["--server", "ftp://localhost", "--point", "1,1"], "no web address"),
+        (["--server", "127.0.0.1:9", "--point", "1,1"], "quarry up"),
         (["--point", "1,1", "-o", "/proc/nowhere"], "/proc/nowhere"),
         (["--point", "1,1", "-o", "/etc/hostname"], "is a file"),
     ],

@@ -66,7 +66,7 @@ class Client:
     """One service, one output folder."""
 
     def __init__(self, server: str, output: Path, fields: Mapping[str, str]) -> None:
-        self._http = httpx2.Client(base_url=server.rstrip("/"), timeout=REQUEST_SECONDS)
+        self._http = httpx2.Client(base_url=server, timeout=REQUEST_SECONDS)
         self._output = output
         self._fields = dict(fields)
 

@@ -136,7 +136,7 @@ class There:
     """A running service, by its API."""
 
     def __init__(self, server: str, model: str | None) -> None:
-        self._server = server.rstrip("/")
+        self._server = server
         self._fields = {"model": model} if model else {}
 
     def segment(self, picture: Path, prompt: Prompt) -> Answer:

@@ -40,7 +40,7 @@ def main() -> None:
     except httpx2.InvalidURL as exc:
         report.fail(f"--server is no web address: {exc}.")
     except httpx2.HTTPError as exc:
-        report.fail(f"The server does not answer: {exc}. Is it running (quarry up) at the address given with --server?")
+        report.fail(f"The server does not answer ({exc}). Is it running (quarry up) at the address of --server?")
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)

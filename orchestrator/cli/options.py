@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
+import httpx2
 import typer
 from pydantic import TypeAdapter, ValidationError
 
@@ -16,8 +17,23 @@ Fields = Annotated[
     list[str] | None,
     typer.Option("--field", "-f", help="name=value, as the API's form has it; may be given again."),
 ]
+
+
+def address(text: str | None) -> str | None:
+    """As an URL without a slash at its end; http is meant where no scheme is given. Raises `typer.BadParameter`."""
+    if not text:
+        return None
+    url = httpx2.URL(text if "://" in text else f"http://{text}")
+    if url.scheme not in ("http", "https") or not url.host:
+        raise typer.BadParameter(f"{text} is no web address; http://localhost:8000 would be one")
+    return str(url).rstrip("/")
+
+
 Server = Annotated[
-    str | None, typer.Option(envvar="QUARRY_SERVER", help="Address of a running service; this process without it.")
+    str | None,
+    typer.Option(
+        envvar="QUARRY_SERVER", callback=address, help="Address of a running service; this process without it."
+    ),
 ]
 Model = Annotated[str | None, typer.Option(help="tiny, vit_b, vit_l or vit_h; DEFAULT_MODEL without it.")]
 

@@ -65,9 +65,7 @@ def here(limit: int, *, children: bool) -> Queue:
 
 def there(server: str, limit: int, *, children: bool) -> Queue:
     """Of a running service: the caller's jobs."""
-    answer = httpx2.get(
-        f"{server.rstrip('/')}/jobs/", params={"limit": limit, "children": children}, timeout=SERVER_SECONDS
-    )
+    answer = httpx2.get(f"{server}/jobs/", params={"limit": limit, "children": children}, timeout=SERVER_SECONDS)
     try:
         body: dict[str, Any] = answer.json()
         lines = [_line(job) for job in body["jobs"]]

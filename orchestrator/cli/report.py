@@ -100,7 +100,8 @@ def show(answer: Answer, folder: Path) -> None:
     else:
         out.print("No mask passed the thresholds: lower --pred-iou-thresh or --stability-score-thresh.")
     name, milliseconds = answer.body["model"]["name"], answer.body["timings_ms"]["total"]
-    out.print(f"{len(masks)} masks by {name} in {milliseconds:,.0f} ms. Look at {folder / 'overlay.png'}")
+    counted = "1 mask" if len(masks) == 1 else f"{len(masks)} masks"
+    out.print(f"{counted} by {name} in {milliseconds:,.0f} ms. Look at {folder / 'overlay.png'}")
 
 
 def show_batch(count: int, failed: Mapping[str, str], folder: Path) -> None:
