@@ -23,7 +23,7 @@ class Stream(Response):
     """`work` runs on a thread of the heavy routes; it is handed what tells how far it is, and makes the answer.
 
     What goes wrong before the first line is an answer of its own status; after it, a last line in the shape of errors.
-    A caller who hangs up ends the work when it next tells.
+    That the caller has hung up is for the work's own `Patience` to notice.
     """
 
     media_type = NDJSON
@@ -31,7 +31,7 @@ class Stream(Response):
     def __init__(self, work: Callable[[Tell], outputs.Answer]) -> None:
         super().__init__()
         self._work = work
-        self._started = self._gone = False
+        self._started = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def write(data: bytes) -> None:
@@ -41,32 +41,23 @@ class Stream(Response):
                 self._started = True
             await send({"type": "http.response.body", "body": data, "more_body": True})
 
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._listen, receive)
-            try:
-                await anyio.to_thread.run_sync(self._run, write)
+        try:
+            await anyio.to_thread.run_sync(self._run, write)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except QuarryError as exc:
+            if self._started:
+                await write(bytes(errors.respond(exc).body) + b"\n")
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
-            except QuarryError as exc:
-                if self._started:
-                    await write(bytes(errors.respond(exc).body) + b"\n")
-                    await send({"type": "http.response.body", "body": b"", "more_body": False})
-                else:
-                    await errors.respond(exc)(scope, receive, send)
-            except (HungUp, OSError):
-                pass
-            group.cancel_scope.cancel()
-
-    async def _listen(self, receive: Receive) -> None:
-        while not self._gone:
-            self._gone = (await receive())["type"] == "http.disconnect"
+            else:
+                await errors.respond(exc)(scope, receive, send)
+        except (HungUp, OSError):
+            pass
 
     def _run(self, write: Callable[[bytes], Coroutine[Any, Any, None]]) -> None:
         told = 0.0
 
         def tell(share: float) -> None:
             nonlocal told
-            if self._gone:
-                raise HungUp
             if time.monotonic() - told > SECONDS_BETWEEN:
                 told = time.monotonic()
                 anyio.from_thread.run(write, outputs.line({"progress": round(share, 3)}))

@@ -130,7 +130,7 @@ def test_a_request_id_that_is_not_plain_is_replaced(client: TestClient, given: s
     assert client.get("/health/live", headers={"X-Request-ID": "abc-1"}).headers["X-Request-ID"] == "abc-1"
 
 
-@pytest.mark.parametrize("path", ["/health/live", "/docs", "/jobs/"])
+@pytest.mark.parametrize("path", ["/health/live", "/docs", "/jobs/", "/jobs", "/models", "/health"])
 def test_head_answers_what_get_does_without_a_body(api: str, path: str) -> None:
     asked, answer = httpx2.get(api + path), httpx2.head(api + path)
     assert (answer.status_code, answer.content) == (200, b"")

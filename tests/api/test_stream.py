@@ -13,31 +13,36 @@ from orchestrator.api.patience import HungUp, Patience
 from orchestrator.api.stream import Stream, Tell
 
 
-def test_a_caller_who_hangs_up_ends_the_work() -> None:
+def test_a_caller_who_hangs_up_ends_the_work_of_a_stream() -> None:
     ended = []
-
-    def work(tell: Tell) -> outputs.Answer:
-        for _ in range(2000):
-            try:
-                tell(0.5)
-            except HungUp:
-                ended.append("hung up")
-                raise
-            time.sleep(0.005)
-        raise AssertionError("the work went on to its end")
 
     async def call() -> None:
         line = anyio.Event()
 
         async def receive() -> Message:
-            await line.wait()
+            if not line.is_set():
+                await anyio.sleep_forever()
             return {"type": "http.disconnect"}
 
         async def send(message: Message) -> None:
             if message["type"] == "http.response.body":
                 line.set()
 
-        scope: dict[str, Any] = {"type": "http", "method": "POST", "path": "/segment/auto", "headers": []}
+        state = {"arrived": time.monotonic()}
+        scope: dict[str, Any] = {"type": "http", "method": "POST", "headers": [], "state": state}
+        patience = Patience(60, Request(scope, receive))
+
+        def work(tell: Tell) -> outputs.Answer:
+            for _ in range(2000):
+                try:
+                    patience.check(0.5)
+                except HungUp:
+                    ended.append("hung up")
+                    raise
+                tell(0.5)
+                time.sleep(0.005)
+            raise AssertionError("the work went on to its end")
+
         await Stream(work)(scope, receive, send)
 
     anyio.run(call)

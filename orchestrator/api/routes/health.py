@@ -17,6 +17,7 @@ SPARABLE = {"queue"}
 router = APIRouter(prefix="/health", tags=["health"])
 
 
+@router.get("", include_in_schema=False)
 @router.get("/")
 async def health(services: Wired, request: Request) -> HealthBody:
     """Each part's state, in under 100 ms: a part that takes longer counts as away."""

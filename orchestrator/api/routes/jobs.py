@@ -26,6 +26,7 @@ _READY = errors.responses(NotFound, Conflict)
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 
+@router.get("", include_in_schema=False)
 @router.get("/")
 async def listed(
     request: Request,

@@ -10,6 +10,7 @@ from orchestrator.domain.errors import ModelMissing, NotFound
 router = APIRouter(prefix="/models", tags=["models"], responses=errors.responses(NotFound))
 
 
+@router.get("", include_in_schema=False)
 @router.get("/")
 def models(services: Wired) -> ModelsBody:
     """All variants and their state."""
