@@ -104,10 +104,10 @@ _AUTO = AutoFields()
 
 
 class RleField(TypedDict):
-    """COCO's run-length encoding in a form's field."""
+    """COCO's run-length encoding in a form's field, packed or as plain runs."""
 
     size: tuple[int, int]
-    counts: str
+    counts: str | list[int]
 
 
 _ROI: TypeAdapter[list[float] | RleField] = TypeAdapter(list[float] | RleField)

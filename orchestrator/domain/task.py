@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from numpy import bool_
+from numpy import array, bool_, int64
 from numpy.typing import NDArray
 
 from orchestrator.domain import grid, prompts, rle
@@ -144,7 +144,8 @@ def _region(given: Sequence[float] | Mapping[str, Any], size: Size) -> NDArray[b
     # Asked before anything of that size is made.
     if tuple(given["size"]) != size:
         raise InvalidPrompt(f"The region of interest is of {given['size']}, the picture of {size} (height, width).")
+    counts = given["counts"]
     try:
-        return rle.decode(Rle(size, given["counts"]))
-    except ValueError as exc:
+        return rle.decode(Rle(size, counts if isinstance(counts, str) else rle.pack(array(counts, int64))))
+    except (ValueError, OverflowError) as exc:
         raise InvalidPrompt(f"The region of interest is no run-length encoding: {exc}.") from exc

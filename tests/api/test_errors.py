@@ -85,6 +85,12 @@ PROMPTS = {
         400,
         "invalid_prompt",
     ),
+    "a region of runs that do not fill it": (
+        "/segment/auto",
+        {"roi": '{"size":[300,400],"counts":[7,-7,99999999999999999999]}'},
+        400,
+        "invalid_prompt",
+    ),
     "a region outside": ("/segment/auto", {"roi": "[900,900,950,950]"}, 400, "invalid_prompt"),
     "points of three numbers": ("/segment/auto", {"points": "[[1,2,3]]"}, 400, "invalid_prompt"),
     "an unknown model": ("/segment/box", {"model": "sam9"}, 404, "not_found"),

@@ -131,11 +131,12 @@ def test_a_region_of_interest_is_a_box_or_a_mask(client: TestClient) -> None:
     region[:, :200] = 1
     encoded_region = coco.encode(region)
     as_mask = json.dumps({"size": encoded_region["size"], "counts": encoded_region["counts"].decode()})
+    as_runs = json.dumps({"size": [300, 400], "counts": [0, 200 * 300, 200 * 300]})
     answers = [
         client.post("/segment/auto", files=FILE, data=LOOSE | {"roi": roi}).json()["masks"]
-        for roi in ("[0,0,200,300]", as_mask)
+        for roi in ("[0,0,200,300]", as_mask, as_runs)
     ]
-    assert answers[0] == answers[1]
+    assert answers[0] == answers[1] == answers[2]
     assert all(mask["point_coords"][0][0] < 200 for mask in answers[0])
 
 
