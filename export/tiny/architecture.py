@@ -16,8 +16,8 @@ from segment_anything.modeling import (
 )
 from torch import nn
 
-IMAGE_SIDE = 512
-"""Pixels along the longest side of what the encoder sees: 1024 tokens, low-res masks of 128 x 128."""
+IMAGE_SIDE = 768
+"""Pixels along the longest side of what the encoder sees: 2304 tokens, low-res masks of 192 x 192."""
 
 PATCH_SIDE = 16
 EMBEDDING_CHANNELS = 256

@@ -1,9 +1,9 @@
 """The official mask decoder for many prompts on many pictures at once, with fewer operations.
 
 The same sums as `segment_anything`'s `MaskDecoder` and `TwoWayTransformer`, which repeat a
-picture's embedding for each prompt. Here what all prompts of a picture share is made once, heads
-are never moved apart in memory (a token's query for one head is zero in the channels of the
-others), and the upscaling stays a matrix product for each pixel.
+picture's embedding for each prompt. Here what all prompts of a picture share is made once, the
+image tokens are never projected (their projection is a product with the few tokens' side instead:
+q (W k) = (q W) k), and the upscaling stays a matrix product for each pixel.
 """
 
 import math
@@ -63,43 +63,51 @@ def _two_way(transformer: TwoWayTransformer, keys: Tensor, place: Tensor, tokens
     return transformer.norm_final_attn(states + seen), keys
 
 
-def _apart(projected: Tensor, heads: int) -> Tensor:
-    """[N, T, C] to [N, heads * T, C]: row (head, token) holds that head's channels, else zeros."""
-    tokens, channels = projected.shape[1:]
-    mine = torch.eye(heads, device=projected.device, dtype=projected.dtype)
-    mine = mine.repeat_interleave(channels // heads, dim=1)
-    return (projected[:, None] * mine[:, None]).view(len(projected), heads * tokens, channels)
+def _by_head(weight: Tensor, heads: int) -> Tensor:
+    """Rows [heads * each, C] of a projection as [heads, each, C]."""
+    return weight.view(heads, -1, weight.shape[1])
 
 
 def _look_at_image(attention: Attention, asked: Tensor, keys: Tensor, place: Tensor) -> Tensor:
-    """Cross attention from T tokens of N prompts to the image tokens of G pictures: [N, T, 256]."""
-    heads, (groups, count) = attention.num_heads, (len(keys), asked.shape[1])
-    query = _apart(attention.q_proj(asked) / math.sqrt(attention.internal_dim // heads), heads)
-    scores = query.view(groups, -1, query.shape[-1]) @ attention.k_proj(keys + place).transpose(1, 2)
-    seen = scores.softmax(dim=-1).to(query.dtype) @ attention.v_proj(keys)
-    split = seen.view(len(asked), heads, count, heads, -1)
-    own = torch.diagonal(split, dim1=1, dim2=3)  # [N, T, channels of a head, heads]
-    output: Tensor = attention.out_proj(own.transpose(2, 3).flatten(2))
+    """Cross attention from T tokens of N prompts to the image tokens of G pictures: [N, T, 256].
+
+    The bias of the keys' projection moves all scores of a row alike: the softmax does not see it.
+    """
+    heads, groups = attention.num_heads, len(keys)
+    query = (attention.q_proj(asked) / math.sqrt(attention.internal_dim // heads)).unflatten(2, (heads, -1))
+    wanted = torch.einsum("nthc,hck->nthk", query, _by_head(attention.k_proj.weight, heads))
+    wanted = wanted.reshape(groups, -1, keys.shape[-1])
+    scores = torch.baddbmm(wanted @ place[0].T, wanted, keys.transpose(1, 2))
+    seen = scores.softmax(dim=-1).to(wanted.dtype) @ keys
+    seen = seen.view(*asked.shape[:2], heads, -1)
+    own = torch.einsum("nthk,hck->nthc", seen, _by_head(attention.v_proj.weight, heads)).flatten(2)
+    output: Tensor = attention.out_proj(own + attention.v_proj.bias.to(own.dtype))
     return output
 
 
 def _look_at_tokens(
     attention: Attention, keys: Tensor, place: Tensor, asked: Tensor, values: Tensor, norm: nn.LayerNorm
 ) -> Tensor:
-    """Cross attention from image tokens to the tokens of N prompts, added and normalised."""
+    """Cross attention from image tokens to the T tokens of N prompts, added and normalised."""
     heads, groups = attention.num_heads, len(keys)
     prompts, count = asked.shape[:2]
-    each = attention.internal_dim // heads
-    held = _apart(attention.k_proj(asked) / math.sqrt(each), heads)
-    query = attention.q_proj(keys + place)
-    scores = query @ held.view(groups, -1, held.shape[-1]).transpose(1, 2)
-    chances = scores.unflatten(2, (-1, heads, count)).softmax(dim=-1).to(query.dtype)
-    chances = chances.flatten(3).transpose(1, 2).reshape(prompts, -1, heads * count)
-    given = _apart(attention.v_proj(values), heads)
-    given = functional.linear(given, attention.out_proj.weight)
-    added = chances @ given + attention.out_proj.bias.to(given.dtype)
-    shared = keys[:, None] + added.unflatten(0, (groups, -1))
-    normed: Tensor = norm(shared.flatten(0, 1))
+    held = (attention.k_proj(asked) / math.sqrt(attention.internal_dim // heads)).unflatten(2, (heads, -1))
+    wanted = torch.einsum("nthc,hck->nthk", held, _by_head(attention.q_proj.weight, heads))
+    wanted = wanted.reshape(groups, -1, keys.shape[-1]).transpose(1, 2)
+    constant = (held * attention.q_proj.bias.view(heads, -1).to(held.dtype)).sum(-1).view(groups, 1, -1)
+    scores = torch.baddbmm(place @ wanted + constant, keys, wanted)
+    apart = scores.view(*scores.shape[:2], -1, count, heads)
+    chances = apart.softmax(dim=-2).to(held.dtype)
+    chances = chances.flatten(3).transpose(1, 2).reshape(prompts, -1, count * heads)
+    given = attention.v_proj(values).unflatten(2, (heads, -1))
+    columns = _by_head(attention.out_proj.weight.T, heads)
+    given = torch.einsum("nthc,hcv->nthv", given, columns.to(given.dtype))
+    given = (given + (attention.out_proj.bias / heads).to(given.dtype)).flatten(1, 2)  # a head's chances add up to 1
+    if groups == prompts:
+        moved = torch.baddbmm(keys, chances, given)
+    else:
+        moved = (keys[:, None] + (chances @ given).view(groups, -1, *keys.shape[1:])).flatten(0, 1)
+    normed: Tensor = norm(moved)
     return normed
 
 

@@ -8,12 +8,13 @@ package.
 
 import argparse
 import ctypes
-import dataclasses
+import itertools
 import json
 import math
 import os
 import signal
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,10 @@ VALIDATION_SEED = 20_000_000
 VALIDATION_SCENES = 30
 
 WARM_UP = 60
+
+HEAD_ALONE = 150
+"""Steps in which a fresh head learns to read a trained encoder before it is let pull at it."""
+
 TERM_WEIGHTS = {"iou": 3.0, "iou2": 1.0, "corrected": 0.7}
 
 
@@ -75,7 +80,7 @@ def _optimiser(sam: Sam, head: nn.Module) -> torch.optim.AdamW:
             for (plain, encoder), held in groups.items()
         ],
         lr=1e-3,
-        betas=(0.9, 0.98),
+        betas=(0.9, 0.99),
         fused=True,
     )
 
@@ -111,13 +116,28 @@ def resume(path: Path, device: torch.device) -> State:
     return state
 
 
-def begin(chosen: argparse.Namespace, device: torch.device) -> State:
+def teach_head(state: State, batches: Iterator[Batch], device: torch.device) -> None:
+    """Train the dense head alone: published weights come without one, and a fresh one would do harm."""
+    optimiser = torch.optim.AdamW(state.head.parameters(), lr=1e-3)
+    for batch in itertools.islice(batches, HEAD_ALONE):
+        moved = feed.on_device(batch, device)
+        with torch.autocast(device.type, torch.bfloat16):
+            with torch.no_grad():
+                embedding = encode(state.sam, moved.image, moved.shown)
+            terms = dense_losses(state.sam, state.head, embedding, moved)
+        optimiser.zero_grad()
+        torch.autograd.backward(torch.stack(list(terms.values())).sum(), inputs=list(state.head.parameters()))
+        optimiser.step()
+
+
+def begin(chosen: argparse.Namespace, pool: Path, device: torch.device) -> State:
     """At the first stage with fresh weights, or at a later one with those that were published."""
     state = new_state(chosen.seed, chosen.from_stage, device)
     if chosen.from_stage:
-        side = STAGES[chosen.from_stage].side
-        state.sam.load_state_dict(finish.unfinished(weights.load().state_dict(), side))
+        stage = STAGES[chosen.from_stage].scaled(chosen.batch_scale)
+        state.sam.load_state_dict(finish.unfinished(weights.load().state_dict(), stage.side))
         state.average = _copy(state.sam)
+        teach_head(state, feed.batches(pool, stage, chosen.seed * 1000 + len(STAGES), 0, chosen.workers), device)
     return state
 
 
@@ -168,14 +188,13 @@ def train(work: Path, pool: Path, chosen: argparse.Namespace) -> State:
     """Go through the stages from wherever the checkpoint is."""
     device = torch.device(chosen.device)
     path = work / "checkpoint.pt"
-    state = resume(path, device) if path.exists() else begin(chosen, device)
+    state = resume(path, device) if path.exists() else begin(chosen, pool, device)
     begun = saved = checked = clock = time.monotonic()
     asked_to_end: list[int] = []
     courtesy = Courtesy() if os.nice(0) > 0 and device.type == "cpu" else None
     signal.signal(signal.SIGTERM, lambda number, _: asked_to_end.append(number))
     while True:
-        planned = STAGES[state.stage]
-        stage = dataclasses.replace(planned, batch=max(1, round(planned.batch * chosen.batch_scale)))
+        stage = STAGES[state.stage].scaled(chosen.batch_scale)
         seed = chosen.seed * 1000 + state.stage
         kept: dict[str, float] = {}
         clock = time.monotonic()
@@ -219,12 +238,12 @@ def _report(work: Path, state: State, terms: dict[str, float], seconds: float) -
 
 
 def _check(work: Path, state: State) -> None:
-    """Measure the averaged weights on a few scenes of the validation, at the stage's side."""
+    """Measure the averaged weights on a few scenes of the validation, no larger than the stage's side."""
     side = STAGES[state.stage].side
     sam = architecture.build(side).to(next(state.sam.parameters()).device)
     sam.load_state_dict(state.average)
     seeds = range(VALIDATION_SEED, VALIDATION_SEED + VALIDATION_SCENES)
-    summary = evaluate.evaluate(sam.eval(), seeds, side=side).summary()
+    summary = evaluate.evaluate(sam.eval(), seeds, side=min(side, evaluate.SIDE)).summary()
     print(f"check after {state.seconds:.0f}s at {side}: {summary}", flush=True)
     with (work / "log.jsonl").open("a") as log:
         log.write(json.dumps({"check": side, "step": state.step, "seconds": state.seconds} | summary) + "\n")

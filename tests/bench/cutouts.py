@@ -30,7 +30,7 @@ from tests.domain.mattes import Matte, matte
 
 SEEDS = range(6)
 EDGES = (2, 5, 12, 24)
-SIDES = {1024: "vit_h, vit_l, vit_b", 512: "tiny"}
+SIDES = {1024: "vit_h, vit_l, vit_b", 768: "tiny"}
 DARK, LIGHT = (24, 26, 34), (250, 250, 250)
 PROMPTS = {
     "corgi": {"points": [], "labels": [], "box": [800, 515, 1790, 995]},

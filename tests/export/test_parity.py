@@ -36,11 +36,11 @@ SIZES = {
     "landscape": (853, 1280),
     "portrait": (1280, 853),
     "square": (700, 700),
-    "of the model's side": (512, 512),
+    "of the model's side": (768, 768),
     "smaller": (120, 200),
     "tiny": (17, 23),
     "thin": (1500, 3),
-    "as thin as the official code can take": (2, 767),
+    "as thin as the official code can take": (2, 1151),
 }
 
 
@@ -120,7 +120,7 @@ def test_a_mask_as_prompt_gives_what_the_official_predictor_gives(segment: Segme
 
 def test_what_lies_outside_of_size_does_not_count(sam: Sam) -> None:
     """SAM pads after normalising; whatever the canvas holds there must not be seen."""
-    picture = to_model_input(Image(draw(200, 512)), 512)
+    picture = to_model_input(Image(draw(200, 768)), 768)
     spoiled = picture.canvas.copy()
     spoiled[picture.size[0] :] = 77
     module = graphs.encoder_graph(sam).module

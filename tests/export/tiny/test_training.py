@@ -77,6 +77,22 @@ def test_steps_on_the_same_scenes_lower_the_loss(tmp_path: Path, scenes: Path) -
     assert sum(losses[-1].values()) - losses[-1]["norm"] < sum(losses[0].values()) - losses[0]["norm"]
 
 
+@pytest.mark.usefixtures("few_scenes")
+def test_a_fresh_head_learns_beside_a_model_that_stays(scenes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "HEAD_ALONE", 2)
+    state = train.new_state(1, 0, torch.device("cpu"))
+    sam, head = ({n: t.clone() for n, t in part.state_dict().items()} for part in (state.sam, state.head))
+    train.teach_head(state, feed.batches(scenes, SMALL, 1, 0, 0), torch.device("cpu"))
+    assert all(torch.equal(tensor, sam[name]) for name, tensor in state.sam.state_dict().items())
+    assert not any(torch.equal(tensor, head[name]) for name, tensor in state.head.state_dict().items())
+
+
+def test_a_smaller_batch_has_rates_lower_by_the_root() -> None:
+    quarter = Stage(128, 64, 1.0, (8e-4, 4e-4), 4, 2, 1, 2, (0.5, 1.0), 0.5, 99).scaled(0.25)
+    assert (quarter.batch, quarter.rates) == (16, (4e-4, 2e-4))
+    assert quarter.scaled(1e-9).batch == 1
+
+
 @pytest.mark.parametrize("with_mask", [False, True])
 def test_the_batched_decoder_equals_the_official_one(with_mask: bool) -> None:
     sam = start.new_model(0, 128).eval()
@@ -133,9 +149,9 @@ def test_finishing_changes_no_mask_and_no_score() -> None:
     sam = start.new_model(0, architecture.IMAGE_SIDE).eval()
     published = architecture.build().eval()
     published.load_state_dict(finish.finished(sam.state_dict()), strict=True)
-    embedding = torch.randn(1, 256, 32, 32)
+    embedding = torch.randn(1, 256, 48, 48)
     prompts = torch.rand(1, 4, 2, 256)
-    given = torch.randn(4, 1, 128, 128)
+    given = torch.randn(4, 1, 192, 192)
     with torch.no_grad():
         dense = sam.prompt_encoder.mask_downscaling(given)
         logits, scores = decoding.decode(sam, embedding, prompts, dense)
