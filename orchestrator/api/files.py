@@ -11,6 +11,8 @@ from starlette.exceptions import HTTPException
 from orchestrator.api.inputs import OWNER
 
 SECONDS = 7 * 24 * 3600
+MOST_DIGITS = 18
+"""Of a range's end: more is no place in a file, and Python refuses to read some thousands."""
 
 
 def respond(request: Request, path: Path, owner: str) -> Response:
@@ -50,5 +52,5 @@ def _satisfiable(header: str, size: int) -> bool:
 
 
 def _is_span(start: str, end: str) -> bool:
-    digits = all(edge.isascii() and edge.isdigit() for edge in (start, end) if edge)
+    digits = all(edge.isascii() and edge.isdigit() and len(edge) <= MOST_DIGITS for edge in (start, end) if edge)
     return digits and bool(start or end) and not (start and end and int(start) > int(end))
