@@ -30,7 +30,8 @@ def decode(sam: Sam, embedding: Tensor, sparse: Tensor, dense: Tensor | None = N
         source = embedding + prompts.no_mask_embed.weight[:, :, None, None]
     else:
         source = embedding.repeat_interleave(count, dim=0) + dense
-    place = prompts.get_dense_pe().flatten(2).transpose(1, 2)
+    with torch.autocast(embedding.device.type, enabled=False):
+        place = prompts.get_dense_pe().flatten(2).transpose(1, 2)
     states, keys = _two_way(decoder.transformer, source.flatten(2).transpose(1, 2), place, tokens)
     heads = decoder.output_hypernetworks_mlps
     vectors = torch.stack([head(states[:, 1 + i]) for i, head in enumerate(heads)], dim=1)

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 
 def encode(sam: Sam, image: Tensor, shown: Tensor) -> Tensor:
-    """[B, 256, S/16, S/16] for uint8 [B, S, S, 3]; normalised, then zero outside `shown` [B, 2]."""
+    """[B, 256, S/16, S/16] for [B, S, S, 3] in 0..255; normalised, then zero outside `shown` [B, 2]."""
     normal = (image.float() - sam.pixel_mean.view(3)) / sam.pixel_std.view(3)
     place = torch.arange(image.shape[1], device=image.device)
     inside = (place < shown[:, :1])[:, :, None] & (place < shown[:, 1:])[:, None]

@@ -1,7 +1,5 @@
 """What the training minimises: a dense objective for the encoder, SAM's own for the decoder."""
 
-from dataclasses import dataclass
-
 import torch
 from segment_anything.modeling import Sam
 from torch import Tensor, nn
@@ -9,26 +7,14 @@ from torch.nn import functional
 
 from export.tiny import architecture
 from export.tiny.decoding import decode, draw_masks
+from export.tiny.encoding import encode
 from export.tiny.losses import pair_ious, pair_losses
-from export.tiny.samples import CELL
+from export.tiny.samples import CELL, Batch
+
+TERM_WEIGHTS = {"iou": 3.0, "iou2": 1.0, "corrected": 0.7}
 
 DENSE_MAPS = 7
 """Two kinds of border, four sides, object or not."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Samples side by side, as tensors; see `Sample` for each. Masks are float32 in 0..1."""
-
-    image: Tensor
-    shown: Tensor
-    points: Tensor
-    chains: Tensor
-    boxes: Tensor
-    boxed: Tensor
-    edges: Tensor
-    sides: Tensor
-    solid: Tensor
 
 
 class DenseHead(nn.Module):
@@ -53,6 +39,16 @@ class DenseHead(nn.Module):
         return maps, asked.view(len(points), 2 * points.shape[1], -1)
 
 
+def losses(sam: Sam, head: DenseHead, batch: Batch, *, points: int, boxes: int, correct: bool) -> dict[str, Tensor]:
+    """All terms, each one number; the decoder's are left out where no points are asked for."""
+    embedding = encode(sam, batch.image, batch.shown)
+    terms = dense_losses(sam, head, embedding, batch)
+    if points:
+        found = decoder_losses(sam, embedding, batch, points=points, boxes=boxes, correct=correct)
+        terms |= {name: TERM_WEIGHTS.get(name, 1.0) * term for name, term in found.items()}
+    return terms
+
+
 def dense_losses(sam: Sam, head: DenseHead, embedding: Tensor, batch: Batch) -> dict[str, Tensor]:
     """The dense objective's terms, each one number."""
     maps, asked = head(embedding, batch.points, batch.image.shape[1])
@@ -70,15 +66,21 @@ def dense_losses(sam: Sam, head: DenseHead, embedding: Tensor, batch: Batch) -> 
 
 
 def embed_prompts(sam: Sam, points: Tensor, labels: Tensor, boxes: Tensor | None) -> Tensor:
-    """[N, tokens, 256] for points [N, n, 2], labels [N, n] and boxes [N, 4], as SAM embeds them."""
+    """[N, tokens, 256] for points [N, n, 2], labels [N, n] of 0 and 1, and boxes [N, 4], as SAM embeds them.
+
+    In fp32 always: bfloat16 would move a prompt by more than a pixel.
+    """
     encoder = sam.prompt_encoder
-    if boxes is None:
-        embedded: Tensor = encoder._embed_points(points, labels, pad=True)
-        return embedded
-    if points.shape[1] == 0:
-        corners: Tensor = encoder._embed_boxes(boxes)
-        return corners
-    return torch.cat([encoder._embed_points(points, labels, pad=False), encoder._embed_boxes(boxes)], dim=1)
+    kinds = [embedding.weight for embedding in encoder.point_embeddings]
+    with torch.autocast(points.device.type, enabled=False):
+        places = encoder.pe_layer.forward_with_coords(points + 0.5, encoder.input_image_size)
+        tokens = places + torch.where(labels[..., None] == 1, kinds[1], kinds[0])
+        if boxes is None:
+            last = encoder.not_a_point_embed.weight.expand(len(points), 1, -1)
+        else:
+            corners = boxes.view(-1, 2, 2) + 0.5
+            last = encoder.pe_layer.forward_with_coords(corners, encoder.input_image_size) + torch.cat(kinds[2:])
+        return torch.cat([tokens, last], dim=1)
 
 
 def decoder_losses(
@@ -93,7 +95,8 @@ def decoder_losses(
     ones = torch.ones(clicks.shape[:2], device=clicks.device)
     frames = batch.boxes[:, :boxes].flatten(0, 1)
     pointed = embed_prompts(sam, clicks, ones, None).view(size, points, 2, -1)
-    framed = embed_prompts(sam, clicks[:0].view(0, 0, 2), ones[:0], frames).view(size, boxes, 2, -1)
+    none = frames.new_zeros(len(frames), 0, 2)
+    framed = embed_prompts(sam, none, none[..., 0], frames).view(size, boxes, 2, -1)
     logits, predicted = decode(sam, embedding, torch.cat([pointed, framed], dim=1))
     chains = batch.chains[:, :points]
     asked = torch.cat([chains, batch.boxed[:, :boxes, None].expand(-1, -1, 3, -1, -1)], dim=1)

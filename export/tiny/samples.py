@@ -1,17 +1,16 @@
-"""Training samples: a crop of a scene with prompts and with what they should give."""
+"""Training samples, a batch at a time and where the model is: crops, prompts, what they should give."""
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
+import torch
+from torch import Tensor
+from torch.nn import functional
 
-from export.tiny.scenes import Scene
+from export.tiny.pool import Pool, Scenes
 from export.tiny.stages import Stage
-from export.tiny.textures import Rng
-
-Bytes = NDArray[np.uint8]
-Floats = NDArray[np.float32]
 
 CELL = 4
 """Pixels of the input along a pixel of the low-res mask."""
@@ -19,185 +18,276 @@ CELL = 4
 FEWEST_CELLS = 5
 """An object that covers less of the low-res mask is not asked for."""
 
+DEEPEST = 3
+"""Nodes on the way from a pixel's own to the whole: a whole, its part, a part of that."""
+
+WHOLES = 2.0
+"""A whole is asked for so many times as likely as a part of its size: there are two parts to a whole."""
+
+ANYWHERE = 0.2
+"""Part of the points and of the crops that are put anywhere rather than on an object drawn first."""
+
 
 @dataclass(frozen=True)
-class Sample:
-    """A picture of side S, K points and M boxes on it; L = S / 4. Masks are cover, 0..255.
+class Batch:
+    """B pictures of side S, K points and M boxes on each; L = S / 4. Masks are cover, float32 in 0..1.
 
-    image: uint8 [S, S, 3] RGB; shown: int64 [2], height and width that hold picture.
-    points: float32 [K, 2] x, y in pixels of the input; chains: uint8 [K, 3, L, L], masks of the
-    smallest object there, of one between, of the whole (equal where there are fewer).
-    boxes: float32 [M, 4] x0, y0, x1, y1; boxed: uint8 [M, L, L].
-    edges: uint8 [2, L, L], borders of any object and of wholes; sides: float32 [4, L, L], from a
-    pixel to the left, upper, right and lower side of its whole's box in parts of S; solid: uint8
-    [L, L], 255 where there is an object.
+    image: float32 [B, S, S, 3] RGB in 0..255; shown: int64 [B, 2], height and width that hold picture.
+    points: float32 [B, K, 2] x, y in pixels of the input; chains: [B, K, 3, L, L], masks of the
+    smallest object there, of one between, of the whole (equal where there are fewer, empty where there is none).
+    boxes: float32 [B, M, 4] x0, y0, x1, y1; boxed: [B, M, L, L].
+    edges: [B, 2, L, L], borders of any object and of wholes; sides: float32 [B, 4, L, L], from a
+    pixel to the left, upper, right and lower side of its whole's box in parts of S; solid: [B, L, L], 1
+    where there is an object.
     """
 
-    image: Bytes
-    shown: NDArray[np.int64]
-    points: Floats
-    chains: Bytes
-    boxes: Floats
-    boxed: Bytes
-    edges: Bytes
-    sides: Floats
-    solid: Bytes
+    image: Tensor
+    shown: Tensor
+    points: Tensor
+    chains: Tensor
+    boxes: Tensor
+    boxed: Tensor
+    edges: Tensor
+    sides: Tensor
+    solid: Tensor
 
 
-def crop(rng: Rng, scene: Scene, side: int, crops: tuple[float, float]) -> tuple[Bytes, Bytes, tuple[int, int]]:
-    """A random window of the scene, mirrored or turned, scaled to the longest side.
+class Forest:
+    """What is part of what in B scenes of up to N nodes; node 0 is nothing.
 
-    Returns uint8 [side, side, 3] with zeros right and below, the owners likewise, and the size
-    (height, width) of the picture.
+    lineage: int64 [B, N, DEEPEST], each node, what it is a part of, and so on, then zeros.
+    roots: int64 [B, N], the whole that each node is or belongs to.
     """
-    image, owners = scene.image, scene.owners
-    whole = image.shape[0]
-    longest = whole * (rng.uniform(*crops) if rng.random() < 0.7 else crops[1])
-    shortest = longest * (1.0 if rng.random() < 0.4 else rng.uniform(0.56, 1.0))
-    high, wide = (longest, shortest) if rng.random() < 0.35 else (shortest, longest)
-    solid = np.flatnonzero(~scene.regions[owners[::8, ::8].ravel()] & (owners[::8, ::8].ravel() > 0))
-    if len(solid) and rng.random() < 0.8:  # around an object rather than anywhere
-        chosen = int(solid[int(rng.integers(len(solid)))])
-        centre_y, centre_x = (np.array(divmod(chosen, -(-whole // 8))) * 8).tolist()
-    else:
-        centre_y, centre_x = rng.uniform(0, whole, 2).tolist()
-    top = int(np.clip(centre_y - high * rng.uniform(0.3, 0.7), 0, whole - high))
-    left = int(np.clip(centre_x - wide * rng.uniform(0.3, 0.7), 0, whole - wide))
-    window = slice(top, top + int(high)), slice(left, left + int(wide))
-    image, owners = image[window], owners[window]
-    if rng.random() < 0.5:
-        image, owners = image[:, ::-1], owners[:, ::-1]
-    if rng.random() < 0.1:
-        image, owners = image.swapaxes(0, 1), owners.swapaxes(0, 1)
-    scale = side / max(image.shape[:2])
-    height, width = (max(16, min(side, round(edge * scale))) for edge in image.shape[:2])
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    shown = np.zeros((side, side, 3), np.uint8)
-    shown[:height, :width] = cv2.resize(np.ascontiguousarray(image), (width, height), interpolation=method)
-    owned = np.zeros((side, side), np.uint8)
-    owned[:height, :width] = cv2.resize(np.ascontiguousarray(owners), (width, height), interpolation=cv2.INTER_NEAREST)
-    return shown, owned, (height, width)
+
+    def __init__(self, parents: Tensor) -> None:
+        node = torch.arange(parents.shape[1], device=parents.device).expand(parents.shape)
+        self.roots, found = node, [node]
+        for _ in range(DEEPEST - 1):
+            node = parents.gather(1, node)
+            self.roots = torch.where(node > 0, node, self.roots)
+            found.append(node)
+        self.lineage = torch.stack(found, dim=2)
+
+    def areas(self, places: Tensor) -> Tensor:
+        """float32 [B, N], how many of the places [B, P], nodes, belong to each node or to its parts."""
+        own = _present(places[:, None], self.roots.shape[1]).sum(dim=2, dtype=torch.float32)[:, 0]
+        total = own.clone()
+        for level in range(1, DEEPEST):
+            total.scatter_add_(1, self.lineage[:, :, level], own)
+        total[:, 0] = 0
+        return total
+
+    def belongs(self, nodes: Tensor) -> Tensor:
+        """bool [B, M, N], whether each node is one of `nodes` [B, M] or a part of it; none is of node 0."""
+        return (self.lineage[:, None] == nodes[:, :, None, None]).any(dim=3) & (nodes > 0)[:, :, None]
+
+    def levels(self, nodes: Tensor, visible: Tensor) -> Tensor:
+        """[B, K, 3] for nodes [B, K]: the smallest visible one that each belongs to, one between, the whole."""
+        chain = self.lineage.gather(1, nodes[:, :, None].expand(-1, -1, DEEPEST))
+        shown = visible.gather(1, chain.flatten(1)).view(chain.shape) & (chain > 0)
+        count = shown.sum(dim=2)
+        first = shown.byte().argmax(dim=2)
+        picks = torch.stack([first, first + count // 2, first + count - 1], dim=2).clamp(0, DEEPEST - 1)
+        return chain.gather(2, picks) * (count > 0)[:, :, None]
 
 
-def tint(rng: Rng, image: Bytes) -> Bytes:
-    """Other light and other colours: gain, offset, order of channels."""
-    gain = np.exp(rng.normal(0, 0.15)) * (1 + rng.normal(0, 0.07, 3))
-    table = np.clip(np.arange(256)[:, None] * gain + rng.normal(0, 10), 0, 255).astype(np.uint8)
-    if rng.random() < 0.3:
-        image = image[..., rng.permutation(3)]
-    return np.asarray(cv2.LUT(np.ascontiguousarray(image), table[None]), np.uint8)
+def _present(nodes: Tensor, count: int) -> Tensor:
+    """bool [..., P, count], one true for each of nodes [..., P]."""
+    return nodes[..., None] == torch.arange(count, device=nodes.device)
 
 
-def covers(owners: Bytes, members: NDArray[np.bool_]) -> Floats:
-    """[nodes, L, L] in 0..1: how much of each low-res pixel is of each node and its parts."""
-    side, nodes = owners.shape[0], len(members)
-    rows = side // CELL
-    cell = (np.arange(side) // CELL).astype(np.int32)
-    index = (cell[:, None] * rows + cell[None]) * np.int32(nodes) + owners
-    counts = np.bincount(index.ravel(), minlength=rows * rows * nodes).reshape(rows * rows, nodes)
-    grouped = counts.astype(np.float32) @ members.T.astype(np.float32)
-    return np.ascontiguousarray(grouped.T).reshape(nodes, rows, rows) / np.float32(CELL * CELL)
-
-
-def sample(rng: Rng, scene: Scene, stage: Stage) -> Sample | None:
-    """One sample; None if the crop shows too little to ask for."""
-    side = stage.side
-    image, owners, (height, width) = crop(rng, scene, side, stage.crops)
-    image = tint(rng, image) if rng.random() < 0.7 else image
-    shown = np.zeros((side, side, 1), np.uint8)
-    shown[:height, :width] = 1
-    image = image * shown
-    members = scene.members()
-    cover = covers(owners, members)
-    areas = cover.sum(axis=(1, 2))
+def sample(scenes: Scenes, stage: Stage, random: torch.Generator) -> Batch:
+    """One sample of each scene, on their device; `random` is a generator of the same device."""
+    image, owners, shown = crop(scenes, stage, random)
+    forest = Forest(scenes.parents)
+    rows = stage.side // CELL
+    cells = owners.long().view(-1, rows, CELL, rows, CELL).permute(0, 2, 4, 1, 3).flatten(1, 2).flatten(2)
+    seen = torch.randint(CELL**2, (len(cells), 1, rows**2), generator=random, device=cells.device)
+    places = cells.gather(1, seen)[:, 0]
+    areas = forest.areas(places)
     visible = areas >= FEWEST_CELLS
-    likely = np.where(visible & ~scene.regions, areas, 0) ** stage.size_power
-    likely[~visible | scene.regions] = 0
-    if not likely.any():
-        return None
-    likely /= likely.sum()
-    cover_bytes = (cover * 255).astype(np.uint8)
-    places = _places(rng, owners, members, likely, stage.dense_points, (height, width))
-    chains = np.stack([cover_bytes[_levels(scene, owners[y, x], visible)] for x, y in places])
-    chosen = rng.choice(len(members), max(1, stage.boxes), p=likely)
-    edges, sides, solid = _maps(scene, owners, cover)
-    return Sample(
+    likely = areas**stage.size_power * (visible & ~scenes.regions) * torch.where(scenes.parents > 0, 1.0, WHOLES)
+    likely[:, 0] += likely.sum(dim=1) == 0  # a crop that shows too little is asked for nothing
+    points = _points(forest, likely, places, seen[:, 0], shown, stage, random)
+    chosen = torch.multinomial(likely, max(1, stage.boxes), replacement=True, generator=random)
+    at = owners.flatten(1).gather(1, (points[..., 1] * stage.side + points[..., 0])).long()
+    levels = forest.levels(at, visible)
+    cover = covers(forest, cells, torch.cat([levels.flatten(1), chosen], dim=1))
+    asked = levels[0].numel()
+    edges, sides, solid = _maps(forest, owners, scenes.regions)
+    made = Batch(
         image=image,
-        shown=np.array([height, width]),
-        points=places.astype(np.float32),
-        chains=chains,
-        boxes=np.stack([_box(rng, *_extent(members[n], owners, cover[n]), side) for n in chosen]),
-        boxed=cover_bytes[chosen],
+        shown=shown,
+        points=points.float(),
+        chains=cover[:, :asked].view(len(cover), *levels.shape[1:], rows, rows),
+        boxes=_boxes(forest, owners, chosen, random),
+        boxed=cover[:, asked:],
         edges=edges,
         sides=sides,
         solid=solid,
     )
+    return Batch(**{name: tensor.contiguous() for name, tensor in vars(made).items()})
 
 
-def _places(
-    rng: Rng, owners: Bytes, members: NDArray[np.bool_], likely: Floats, count: int, size: tuple[int, int]
-) -> NDArray[np.int64]:
-    """[count, 2] x, y: mostly inside an object that is drawn first, else anywhere in the picture."""
-    flat = owners.ravel()
-    order = np.argsort(flat, kind="stable")
-    starts = np.searchsorted(flat[order], np.arange(len(members) + 1))
-    places = []
-    for node in rng.choice(len(members), count, p=likely):
-        if rng.random() < 0.2:
-            places.append((int(rng.integers(size[1])), int(rng.integers(size[0]))))
-            continue
-        inside = np.flatnonzero(members[node])
-        sizes = starts[inside + 1] - starts[inside]
-        pick = int(rng.integers(sizes.sum()))
-        row = int(np.searchsorted(np.cumsum(sizes), pick, side="right"))
-        start = starts[inside[row]] + pick - (np.cumsum(sizes)[row] - sizes[row])
-        y, x = divmod(int(order[start]), owners.shape[1])
-        places.append((x, y))
-    return np.array(places)
+def batches(pool: Pool, stage: Stage, seed: int, first: int) -> Iterator[Batch]:
+    """An endless row of batches from number `first` on: batch n depends on the seed, on n and on the pool."""
+    for number in itertools.count(first):
+        rng = np.random.default_rng([seed, number])
+        random = torch.Generator(pool.device).manual_seed(int(rng.integers(2**63)))
+        yield sample(pool.draw(rng, stage.batch, stage.most_wholes), stage, random)
 
 
-def _levels(scene: Scene, node: int, visible: NDArray[np.bool_]) -> list[int]:
-    """Three nodes for a point: smallest, between, whole. Node 0 (no mask) where nothing is."""
-    chain = [n for n in scene.chain(int(node)) if visible[n]] or [0]
-    return [chain[0], chain[len(chain) // 2], chain[-1]]
+def _uniform(random: torch.Generator, count: int, low: float, high: float) -> Tensor:
+    return low + (high - low) * torch.rand(count, generator=random, device=random.device)
 
 
-def _extent(member: NDArray[np.bool_], owners: Bytes, cover: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Columns and rows that a node shows in: of the cells that it shows in, then of their pixels."""
-    down, across = np.flatnonzero(cover.any(axis=1)), np.flatnonzero(cover.any(axis=0))
-    top, left = int(down[0]) * CELL, int(across[0]) * CELL
-    mask = member[owners[top : (int(down[-1]) + 1) * CELL, left : (int(across[-1]) + 1) * CELL]]
-    return left + np.flatnonzero(mask.any(axis=0)), top + np.flatnonzero(mask.any(axis=1))
+def crop(scenes: Scenes, stage: Stage, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """A random window of each scene, mirrored or turned, in other light, scaled to the longest side.
+
+    Returns float32 [B, S, S, 3] with zeros right and below, the owners likewise, and the size
+    (height, width) of each picture.
+    """
+    count, whole, side = len(scenes.owners), scenes.owners.shape[1], stage.side
+    narrowest, widest = stage.crops
+    chance = torch.rand(6, count, generator=random, device=random.device)
+    turned, mirrored = chance[4] < 0.1, chance[5] < 0.5
+    longest = whole * torch.where(chance[0] < 0.7, _uniform(random, count, narrowest, widest), widest)
+    shortest = longest * torch.where(chance[1] < 0.4, 1.0, _uniform(random, count, 0.56, 1.0))
+    upright = chance[2] < 0.35
+    size = torch.stack([torch.where(upright, longest, shortest), torch.where(upright, shortest, longest)], dim=1)
+    centre = _centres(scenes, chance[3] < ANYWHERE, random)
+    slack = torch.rand(count, 2, generator=random, device=random.device) * 0.4 + 0.3
+    start = torch.minimum((centre - size * slack).clamp(min=0), whole - size)
+    shown = (size * (side / longest)[:, None]).round().long().clamp(16, side)
+    step = size / shown
+    start[:, 1] += torch.where(mirrored, size[:, 1], 0)
+    step[:, 1] *= torch.where(mirrored, -1, 1)
+    image = _tint(_render(scenes.image, start, step, side, -(-int(whole * widest) // side)), random)
+    place = torch.arange(side, device=random.device) + 0.5
+    index = (start[:, :, None] + place * step[:, :, None]).long().clamp(0, whole - 1)
+    which = torch.arange(count, device=random.device)[:, None, None]
+    owners = scenes.owners[which, index[:, 0, :, None], index[:, 1, None]]
+    inside = (place < shown[:, :1])[:, :, None] & (place < shown[:, 1:])[:, None]
+    image, owners = image * inside[..., None], owners * inside
+    image = torch.where(turned[:, None, None, None], image.transpose(1, 2), image)
+    owners = torch.where(turned[:, None, None], owners.transpose(1, 2), owners)
+    shown = torch.where(turned[:, None], shown.flip(1), shown)
+    return image, owners, shown
 
 
-def _box(rng: Rng, columns: NDArray[np.int64], rows: NDArray[np.int64], side: int) -> Floats:
-    """x0, y0, x1, y1 of a mask in these columns and rows, each side moved by up to a tenth of the box."""
-    box = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float32)
-    extent = np.tile(box[2:] - box[:2], 2)
-    spread = rng.uniform(0, 0.1)
-    moved = box + rng.uniform(-spread, spread, 4) * extent + rng.uniform(-0.5, 0.5, 4)
-    return np.asarray(np.clip(moved, 0, side), np.float32)
+def _centres(scenes: Scenes, anywhere: Tensor, random: torch.Generator) -> Tensor:
+    """[B, 2] y, x that the windows lie around: a pixel of an object, or any."""
+    coarse = scenes.owners[:, ::8, ::8]
+    rows = coarse.shape[1]
+    coarse = coarse.flatten(1).long()
+    solid = ~scenes.regions.gather(1, coarse) & (coarse > 0)
+    weight = torch.where(anywhere[:, None], 1.0, solid + 1e-9)
+    pick = torch.multinomial(weight, 1, generator=random)
+    return torch.cat([pick // rows, pick % rows], dim=1).float() * 8
 
 
-def _maps(scene: Scene, owners: Bytes, cover: Floats) -> tuple[Bytes, Floats, Bytes]:
-    """The dense targets of `Sample`: edges, sides, solid."""
-    rows = cover.shape[1]
-    side = owners.shape[0]
-    whole_of = np.array([scene.chain(n)[-1] if n else 0 for n in range(len(scene.parents))])
-    edges = np.zeros((2, rows, rows), np.uint8)
-    for level, numbers in enumerate((owners, whole_of.astype(np.uint8)[owners])):
-        change = np.zeros((side, side), np.uint8)
-        change[1:] |= numbers[1:] != numbers[:-1]
-        change[:, 1:] |= numbers[:, 1:] != numbers[:, :-1]
-        edges[level] = change.reshape(rows, CELL, rows, CELL).any(axis=(1, 3)) * 255
-    small = whole_of[owners[CELL // 2 :: CELL, CELL // 2 :: CELL]]
-    solid = (~scene.regions[small] & (small > 0)).astype(np.uint8) * 255
-    ys, xs = np.mgrid[0:rows, 0:rows].astype(np.float32) / np.float32(rows)
-    limits = np.zeros((len(scene.parents), 4), np.float32)
-    for node in np.unique(small):
-        held = small == node
-        across, down = xs[0, held.any(axis=0)], ys[held.any(axis=1), 0]
-        limits[node] = across[0], down[0], across[-1], down[-1]
-    box = limits[small].transpose(2, 0, 1)
-    sides = np.stack([xs - box[0], ys - box[1], box[2] - xs, box[3] - ys])
-    return edges, sides, solid
+def _render(images: Tensor, start: Tensor, step: Tensor, side: int, over: int) -> Tensor:
+    """[B, side, side, 3] from windows that begin at `start` and go by `step` (y, x) a pixel.
+
+    Each pixel is the mean of `over` x `over` places in it, enough that none of the window is left out.
+    """
+    edge = side * over
+    place = (torch.arange(edge, device=start.device) + 0.5) / over
+    where = (start[:, :, None] + place * step[:, :, None]) / images.shape[1] * 2 - 1
+    grid = torch.stack([where[:, 1, None].expand(-1, edge, -1), where[:, 0, :, None].expand(-1, -1, edge)], dim=-1)
+    drawn = functional.grid_sample(images.permute(0, 3, 1, 2).float(), grid, padding_mode="border", align_corners=False)
+    return functional.avg_pool2d(drawn, over).permute(0, 2, 3, 1) if over > 1 else drawn.permute(0, 2, 3, 1)
+
+
+def _tint(image: Tensor, random: torch.Generator) -> Tensor:
+    """Other light and other colours for seven pictures of ten, another order of channels for three."""
+    count, device = len(image), random.device
+    chance = torch.rand(2, count, generator=random, device=device)
+    gain = torch.exp(torch.randn(count, 1, generator=random, device=device) * 0.15)
+    gain = gain * (1 + torch.randn(count, 3, generator=random, device=device) * 0.07)
+    offset = torch.randn(count, 1, generator=random, device=device) * 10
+    order = torch.rand(count, 3, generator=random, device=device).argsort(dim=1)
+    plain = torch.arange(3, device=device).expand(count, 3)
+    order = torch.where((chance[1] < 0.3)[:, None], order, plain)
+    gain = torch.where((chance[0] < 0.7)[:, None], gain, 1.0)
+    offset = torch.where((chance[0] < 0.7)[:, None], offset, 0.0)
+    shown = image.gather(3, order[:, None, None].expand(image.shape))
+    return (shown * gain[:, None, None] + offset[:, None, None]).clamp(0, 255)
+
+
+def _points(
+    forest: Forest, likely: Tensor, places: Tensor, seen: Tensor, shown: Tensor, stage: Stage, random: torch.Generator
+) -> Tensor:
+    """int64 [B, K, 2] x, y: mostly inside an object that is drawn first, else anywhere in the picture.
+
+    `places` [B, L * L] are the nodes at one pixel of each cell, `seen` which of the cell's pixels that is.
+    """
+    count, rows, points = len(places), stage.side // CELL, stage.dense_points
+    nodes = torch.multinomial(likely, points, replacement=True, generator=random)
+    inside = _look_up(forest.belongs(nodes), places).float()
+    cell = torch.arange(rows, device=places.device) * CELL
+    within = ((cell < shown[:, :1])[:, :, None] & (cell < shown[:, 1:])[:, None]).flatten(1)
+    anywhere = torch.rand(count, points, generator=random, device=places.device) < ANYWHERE
+    weight = torch.where(anywhere[:, :, None], within[:, None], inside + 1e-9 * within[:, None])
+    pick = torch.multinomial(weight.flatten(0, 1), 1, generator=random).view(count, points)
+    offset = seen.gather(1, pick)
+    x = pick % rows * CELL + offset % CELL
+    y = torch.div(pick, rows, rounding_mode="floor") * CELL + torch.div(offset, CELL, rounding_mode="floor")
+    return torch.minimum(torch.stack([x, y], dim=2), shown.flip(1)[:, None] - 1)
+
+
+def _look_up(belongs: Tensor, nodes: Tensor) -> Tensor:
+    """bool [B, M, P] of tables [B, M, N] at nodes [B, P]."""
+    return belongs.gather(2, nodes[:, None].expand(-1, belongs.shape[1], -1))
+
+
+def covers(forest: Forest, cells: Tensor, nodes: Tensor) -> Tensor:
+    """float32 [B, M, L, L] in 0..1: how much of each cell is of the nodes [B, M] and their parts.
+
+    `cells` is int64 [B, CELL * CELL, L * L], the nodes at the pixels of each cell.
+    """
+    belongs = forest.belongs(nodes)
+    count = torch.zeros(*nodes.shape, cells.shape[2], dtype=torch.uint8, device=cells.device)
+    for pixel in cells.unbind(1):
+        count += _look_up(belongs, pixel)
+    rows = round(cells.shape[2] ** 0.5)
+    return count.view(*nodes.shape, rows, rows).float() / CELL**2
+
+
+def _extent(shown: Tensor) -> tuple[Tensor, Tensor]:
+    """The first and the last true of bool [..., S]."""
+    marks = shown.byte()
+    return marks.argmax(dim=-1), shown.shape[-1] - 1 - marks.flip(-1).argmax(dim=-1)
+
+
+def _boxes(forest: Forest, owners: Tensor, nodes: Tensor, random: torch.Generator) -> Tensor:
+    """float32 [B, M, 4] x0, y0, x1, y1 of the nodes [B, M], each side moved by up to a tenth of the box."""
+    side = owners.shape[1]
+    masks = _look_up(forest.belongs(nodes), owners.flatten(1).long()).view(*nodes.shape, side, side)
+    (left, right), (top, bottom) = _extent(masks.any(dim=2)), _extent(masks.any(dim=3))
+    box = torch.stack([left, top, right + 1, bottom + 1], dim=2).float()
+    extent = (box[..., 2:] - box[..., :2]).repeat(1, 1, 2)
+    spread = torch.rand(*nodes.shape, 1, generator=random, device=owners.device) * 0.1
+    moves = torch.rand(2, *box.shape, generator=random, device=owners.device) * 2 - 1
+    return (box + moves[0] * spread * extent + moves[1] * 0.5).clamp(0, side)
+
+
+def _maps(forest: Forest, owners: Tensor, regions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The dense targets of `Batch`: edges, sides, solid."""
+    side = owners.shape[1]
+    rows = side // CELL
+    wholes = forest.roots.gather(1, owners.flatten(1).long()).view(owners.shape)
+    edges = []
+    for numbers in (owners.long(), wholes):
+        change = torch.zeros(owners.shape, device=owners.device)
+        change[:, 1:] += numbers[:, 1:] != numbers[:, :-1]
+        change[:, :, 1:] += numbers[:, :, 1:] != numbers[:, :, :-1]
+        edges.append(functional.max_pool2d(change, CELL).clamp(max=1))
+    small = wholes[:, CELL // 2 :: CELL, CELL // 2 :: CELL]
+    solid = ~regions.gather(1, small.flatten(1)).view(small.shape) & (small > 0)
+    there = _present(small, regions.shape[1])
+    limits = torch.stack([*_extent(there.any(dim=1).transpose(1, 2)), *_extent(there.any(dim=2).transpose(1, 2))])
+    left, right, top, bottom = limits[:, torch.arange(len(small), device=small.device)[:, None, None], small]
+    place = torch.arange(rows, device=owners.device)
+    sides = torch.stack([place - left, place[:, None] - top, right - place, bottom - place[:, None]], dim=1)
+    return torch.stack(edges, dim=1), sides.float() / rows, solid.float()

@@ -37,11 +37,11 @@ class Stage:
 
 
 STAGES: tuple[Stage, ...] = (
-    Stage(128, 64, 0.08, (5e-4, 5e-4), 16, 6, 6, 0, (0.25, 0.8), 0.8, 6),
-    Stage(256, 48, 0.27, (5e-4, 5e-4), 12, 8, 8, 8, (0.3, 1.0), 0.5, 99),
-    Stage(384, 32, 0.20, (5e-4, 3e-4), 12, 8, 8, 8, (0.4, 1.0), 0.3, 99),
-    Stage(512, 32, 0.25, (3e-4, 1.4e-4), 10, 8, 8, 6, (0.5, 1.0), 0.25, 99),
-    Stage(768, 32, 0.20, (1.4e-4, 1e-6), 10, 7, 5, 8, (0.75, 1.0), 0.2, 99),
+    Stage(128, 64, 0.06, (8e-4, 8e-4), 16, 6, 6, 0, (0.25, 0.8), 0.8, 6),
+    Stage(256, 64, 0.20, (8e-4, 8e-4), 12, 8, 8, 8, (0.3, 1.0), 0.5, 99),
+    Stage(384, 64, 0.14, (8e-4, 8e-4), 12, 8, 8, 8, (0.4, 1.0), 0.3, 99),
+    Stage(512, 64, 0.35, (8e-4, 2.5e-4), 10, 8, 8, 8, (0.4, 0.85), 0.2, 99),
+    Stage(768, 32, 0.25, (1.8e-4, 1e-6), 10, 8, 8, 8, (0.7, 1.0), 0.1, 99),
 )
 """Easy to hard: whoever starts at the final side learns nothing for hours. The batches are those of
 one large GPU; on a CPU they are an eighth of that, see `--batch-scale`, and the rates are lower by

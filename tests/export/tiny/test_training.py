@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from export.tiny import architecture, decoding, encoding, feed, finish, objective, pool, start, train
+from export.tiny import architecture, decoding, encoding, finish, objective, pool, samples, start, train
 from export.tiny.losses import pair_ious, pair_losses
 from export.tiny.stages import Stage
 
@@ -37,7 +37,6 @@ def run(work: Path, scenes: Path, steps: float, seconds: float = 1e6) -> train.S
         device="cpu",
         seed=5,
         from_stage=0,
-        workers=0,
         seconds=seconds,
         batch_scale=1.0,
         stop_after=math.inf,
@@ -70,10 +69,9 @@ def test_a_stage_ends_with_its_share_of_the_time_and_leaves_its_weights(tmp_path
 @pytest.mark.usefixtures("few_scenes")
 def test_steps_on_the_same_scenes_lower_the_loss(tmp_path: Path, scenes: Path) -> None:
     state = train.new_state(1, 0, torch.device("cpu"))
-    batch = next(feed.batches(scenes, SMALL, 1, 0, 0))
-    moved = feed.on_device(batch, torch.device("cpu"))
+    batch = next(samples.batches(pool.Pool(scenes, torch.device("cpu")), SMALL, 1, 0))
     still = Stage(128, 2, 1.0, (1e-3, 1e-3), 4, 2, 1, 0, (0.5, 1.0), 0.5, 99)
-    losses = [train.train_step(state, still, moved, 0.0) for _ in range(5)]
+    losses = [train.train_step(state, still, batch, 0.0) for _ in range(5)]
     assert sum(losses[-1].values()) - losses[-1]["norm"] < sum(losses[0].values()) - losses[0]["norm"]
 
 
@@ -82,7 +80,7 @@ def test_a_fresh_head_learns_beside_a_model_that_stays(scenes: Path, monkeypatch
     monkeypatch.setattr(train, "HEAD_ALONE", 2)
     state = train.new_state(1, 0, torch.device("cpu"))
     sam, head = ({n: t.clone() for n, t in part.state_dict().items()} for part in (state.sam, state.head))
-    train.teach_head(state, feed.batches(scenes, SMALL, 1, 0, 0), torch.device("cpu"))
+    train.teach_head(state, samples.batches(pool.Pool(scenes, torch.device("cpu")), SMALL, 1, 0))
     assert all(torch.equal(tensor, sam[name]) for name, tensor in state.sam.state_dict().items())
     assert not any(torch.equal(tensor, head[name]) for name, tensor in state.head.state_dict().items())
 
