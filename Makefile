@@ -74,10 +74,12 @@ bench-clicks: setup-dev ## What a further click on one picture takes, beside the
 bench-jobs: setup-dev ## Two workers against one, and how soon a submission is answered (ARGS="--database postgres")
 	@$(BIN)/python -m tests.bench.jobs $(ARGS)
 
-tiny: setup-dev ## Train the bundled model anew (WORK=folder ARGS="--seconds 700 --workers 12"; docs/tiny.md says what it costs)
+tiny: setup-dev ## Train the bundled model anew (WORK=folder ARGS="--seconds 10800"; docs/tiny.md says what it costs)
 	@$(BIN)/python -m export.tiny.pool $(WORK)/pool
 	@$(BIN)/python -m export.tiny.train $(WORK) --pool $(WORK)/pool $(ARGS)
 	@$(BIN)/python -m export.tiny.train $(WORK) --pool $(WORK)/pool --export
+	@$(BIN)/python -m export.tiny.pool $(WORK)/unseen --count 3000 --from-seed 30000000
+	@$(BIN)/python -m export.tiny.scores --pool $(WORK)/unseen
 	@$(BIN)/python -m export tiny --repository model_repository
 	@$(BIN)/python -m export.tiny.evaluate
 

@@ -83,6 +83,23 @@ def embed_prompts(sam: Sam, points: Tensor, labels: Tensor, boxes: Tensor | None
         return torch.cat([tokens, last], dim=1)
 
 
+def first_prompts(sam: Sam, batch: Batch, points: int, boxes: int) -> Tensor:
+    """[B, points + boxes, 2, 256], the tokens of each picture's first points and boxes."""
+    size = len(batch.image)
+    clicks = batch.points[:, :points].flatten(0, 1)[:, None]
+    frames = batch.boxes[:, :boxes].flatten(0, 1)
+    none = frames.new_zeros(len(frames), 0, 2)
+    pointed = embed_prompts(sam, clicks, torch.ones_like(clicks[..., 0]), None)
+    framed = embed_prompts(sam, none, none[..., 0], frames)
+    return torch.cat([pointed.view(size, points, 2, -1), framed.view(size, boxes, 2, -1)], dim=1)
+
+
+def asked_masks(batch: Batch, points: int, boxes: int) -> Tensor:
+    """[B, points + boxes, 3, L, L], what those prompts may mean: for a box thrice the same."""
+    framed = batch.boxed[:, :boxes, None].expand(-1, -1, 3, -1, -1)
+    return torch.cat([batch.chains[:, :points], framed], dim=1)
+
+
 def decoder_losses(
     sam: Sam, embedding: Tensor, batch: Batch, *, points: int, boxes: int, correct: bool
 ) -> dict[str, Tensor]:
@@ -90,16 +107,8 @@ def decoder_losses(
 
     With `correct` follows a round as SAM trains it: a click on what is wrong and the mask so far.
     """
-    size = len(batch.image)
-    clicks = batch.points[:, :points].flatten(0, 1)[:, None]
-    ones = torch.ones(clicks.shape[:2], device=clicks.device)
-    frames = batch.boxes[:, :boxes].flatten(0, 1)
-    pointed = embed_prompts(sam, clicks, ones, None).view(size, points, 2, -1)
-    none = frames.new_zeros(len(frames), 0, 2)
-    framed = embed_prompts(sam, none, none[..., 0], frames).view(size, boxes, 2, -1)
-    logits, predicted = decode(sam, embedding, torch.cat([pointed, framed], dim=1))
-    chains = batch.chains[:, :points]
-    asked = torch.cat([chains, batch.boxed[:, :boxes, None].expand(-1, -1, 3, -1, -1)], dim=1)
+    logits, predicted = decode(sam, embedding, first_prompts(sam, batch, points, boxes))
+    asked = asked_masks(batch, points, boxes)
     real = (asked[:, :, 0].sum((-2, -1)) > 0).float()
     terms = _round(logits, predicted, asked, real, boxes)
     if correct:

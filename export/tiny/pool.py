@@ -8,6 +8,7 @@ import argparse
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 
 import cv2
@@ -42,7 +43,7 @@ STARTS = {"image": 0, "owners": 3 * SIDE**2, "parents": 4 * SIDE**2, "regions": 
 """Bytes from a record's start to each field's."""
 
 
-def draw_chunk(folder: Path, chunk: int) -> None:
+def draw_chunk(folder: Path, chunk: int, from_seed: int = 0) -> None:
     """Draw one file of scenes, whole or not at all."""
     path = chunk_path(folder, chunk)
     if path.exists():
@@ -51,7 +52,7 @@ def draw_chunk(folder: Path, chunk: int) -> None:
     records = np.zeros(CHUNK, RECORD)
     records["parents"] = NO_NODE
     for row in range(CHUNK):
-        drawn = scene(chunk * CHUNK + row, SIDE)
+        drawn = scene(from_seed + chunk * CHUNK + row, SIDE)
         records[row]["image"] = drawn.image
         records[row]["owners"] = drawn.owners
         records[row]["parents"][: len(drawn.parents)] = drawn.parents
@@ -147,12 +148,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--count", type=int, default=12800)
+    parser.add_argument("--from-seed", type=int, default=0, help="of the first scene")
     parser.add_argument("--workers", type=int, default=2)
     chosen = parser.parse_args()
     chosen.folder.mkdir(parents=True, exist_ok=True)
     chunks = range(-(-chosen.count // CHUNK))
     with ProcessPoolExecutor(chosen.workers) as workers:
-        for chunk, _ in enumerate(workers.map(draw_chunk, [chosen.folder] * len(chunks), chunks)):
+        for chunk, _ in enumerate(workers.map(draw_chunk, repeat(chosen.folder), chunks, repeat(chosen.from_seed))):
             print(f"{(chunk + 1) * CHUNK} scenes", flush=True)
 
 

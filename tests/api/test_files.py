@@ -91,6 +91,10 @@ def test_an_extraction_is_a_job_that_ended_and_may_be_erased(client: TestClient,
     assert result == extraction
     packed = client.get(f"{job}/result", params={"output": "zip"})
     assert packed.headers["content-type"] == "application/zip"
+    assert client.get(f"{job}/result", headers={"Accept": "application/zip"}).content == packed.content
+    assert client.get(f"{job}/result", headers={"Accept": "*/*"}).json()["objects"] == extraction["objects"]
+    disagreeing = client.get(f"{job}/result", params={"output": "zip"}, headers={"Accept": "application/json"})
+    assert shape(disagreeing) == "not_acceptable"
     assert client.get(f"{job}/result", params={"output": "png"}).status_code == 400  # there are two
     assert shape(client.get(f"{job}/result", params={"output": "npz"})) == "not_acceptable"
     assert client.delete(job).status_code == 204

@@ -1,5 +1,6 @@
 """`/jobs/*`: what has become of what was asked for."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -9,7 +10,18 @@ from starlette.exceptions import HTTPException
 
 from orchestrator.api import errors, events, files, outputs, schemas
 from orchestrator.api.aside import aside
-from orchestrator.api.forms import PNG, ZIP, Chosen, FormKind, ObjectsOutput, Output
+from orchestrator.api.forms import (
+    MEDIA,
+    OBJECTS_MEDIA,
+    PNG,
+    ZIP,
+    Accept,
+    Chosen,
+    FormKind,
+    ObjectsOutput,
+    Output,
+    choose,
+)
 from orchestrator.api.inputs import OWNER, Picture, Wired
 from orchestrator.api.request_id import current_request_id
 from orchestrator.api.routes import extract
@@ -80,9 +92,10 @@ async def result(
     job_id: str,
     output: Annotated[Output | ObjectsOutput | None, Query(description="Any form of the synchronous route.")] = None,
     tolerance: Annotated[float | None, Query(ge=0, le=1000, description="Of polygons, in pixels.")] = None,
+    accept: Accept = "",
 ) -> Response:
     """What the synchronous route would have answered; of a batch, its counts and its children."""
-    return await aside(request, lambda: _result(services, job_id, output, tolerance))
+    return await aside(request, lambda: _result(services, job_id, output, tolerance, accept))
 
 
 @router.get("/{job_id}/events", responses=errors.responses(NotFound))
@@ -114,20 +127,20 @@ async def remove(request: Request, services: Wired, job_id: str) -> Response:
 
 
 def _result(
-    services: Services, job_id: str, output: Output | ObjectsOutput | None, tolerance: float | None
+    services: Services, job_id: str, output: Output | ObjectsOutput | None, tolerance: float | None, accept: str
 ) -> Response:
     job = services.jobs.succeeded(job_id, OWNER)
     if job.kind is Kind.batch:
         return JSONResponse(_batch_result(services, job).model_dump(mode="json"))
     if job.kind is Kind.extract:
-        return _objects(services, job, _form(ObjectsOutput, output or job.task["output"]))
+        return _objects(services, job, _form(ObjectsOutput(job.task["output"]), output, accept, OBJECTS_MEDIA))
     _, stored = services.jobs.result(job_id, OWNER)
     image = services.images.open(job.picture or "", OWNER)
     picture = Picture.of_job(image, job.image_id, job.name or job.image_id or "image", stored.timings_ms)
-    form = Chosen(
-        _form(Output, output or job.task["output"]), job.task.get("tolerance") if tolerance is None else tolerance
-    )
-    return outputs.respond(services, stored.answer, picture, form)
+    form = _form(Output(job.task["output"]), output, accept, MEDIA)
+    if tolerance is None:
+        tolerance = job.task.get("tolerance")
+    return outputs.respond(services, stored.answer, picture, Chosen(form, tolerance))
 
 
 def _objects(services: Services, job: Job, form: ObjectsOutput) -> Response:
@@ -142,12 +155,13 @@ def _objects(services: Services, job: Job, form: ObjectsOutput) -> Response:
     return JSONResponse(schemas.extraction_body(stored, job.id, job.image_id, current_request_id()).model_dump())
 
 
-def _form(kind: type[FormKind], name: str) -> FormKind:
-    """Raises 406 for a form that this kind of job is not answered in."""
+def _form(own: FormKind, output: str | None, accept: str, media: Mapping[FormKind, str]) -> FormKind:
+    """As on the synchronous route, but what the job was asked for comes first. Raises 406 for what has no such form."""
     try:
-        return kind(name)
+        asked = type(own)(output) if output else None
     except ValueError as exc:
-        raise HTTPException(406, f"This job's result is answered as one of: {', '.join(kind)}") from exc
+        raise HTTPException(406, f"This job's result is answered as one of: {', '.join(media)}") from exc
+    return choose(asked, accept, {own: media[own], **media})
 
 
 def _batch_result(services: Services, batch: Job) -> BatchResultBody:
