@@ -20,9 +20,9 @@ _BROKEN = (
 def pictures(file: IO[bytes], most: int, most_bytes: int, most_bytes_each: int) -> Iterator[tuple[str, bytes]]:
     """Name and bytes of each, in the archive's order; folders, hidden files and links are left out.
 
-    A name is the last part of a path, to show, and leads nowhere. What an entry declares as its size is not believed:
-    no more is unpacked than `most_bytes_each` and one byte, which shows that it is too large. Raises `InvalidBatch`,
-    and `PictureTooLarge` for more than `most_bytes` unpacked.
+    A name is the path in the archive, to show, and leads nowhere outside it. What an entry declares as its size is not
+    believed: no more is unpacked than `most_bytes_each` and one byte, which shows that it is too large. Raises
+    `InvalidBatch`, and `PictureTooLarge` for more than `most_bytes` unpacked.
     """
     with _readable():
         archive = zipfile.ZipFile(file)
@@ -37,15 +37,19 @@ def pictures(file: IO[bytes], most: int, most_bytes: int, most_bytes_each: int) 
             left -= len(data)
             if left < 0:
                 raise PictureTooLarge(f"The archive unpacks to more than {most_bytes:,} bytes.")
-            yield PurePosixPath(entry.filename).name, data
+            yield "/".join(_parts(entry)), data
 
 
 def _is_file(entry: zipfile.ZipInfo) -> bool:
     kind = stat.S_IFMT(entry.external_attr >> 16)
     if entry.is_dir() or kind not in (0, stat.S_IFREG):
         return False
-    parts = [part for part in PurePosixPath(entry.filename).parts if part not in ("/", "..")]
+    parts = _parts(entry)
     return bool(parts) and parts[0] != "__MACOSX" and not any(part.startswith(".") for part in parts)
+
+
+def _parts(entry: zipfile.ZipInfo) -> list[str]:
+    return [part for part in PurePosixPath(entry.filename).parts if part not in ("/", "..")]
 
 
 @contextmanager

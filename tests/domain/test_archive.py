@@ -17,9 +17,13 @@ def packed(files: dict[str, bytes], links: tuple[str, ...] = ()) -> io.BytesIO:
     return made
 
 
-def test_pictures_come_in_order_by_the_last_part_of_their_names() -> None:
+def test_pictures_come_in_order_by_their_paths_in_the_archive() -> None:
     made = packed({"a/one.png": b"1", "../../etc/two.png": b"2", "/three.png": b"3"})
-    assert list(archive.pictures(made, 5, 100, 100)) == [("one.png", b"1"), ("two.png", b"2"), ("three.png", b"3")]
+    assert list(archive.pictures(made, 5, 100, 100)) == [
+        ("a/one.png", b"1"),
+        ("etc/two.png", b"2"),
+        ("three.png", b"3"),
+    ]
 
 
 def test_folders_hidden_files_and_links_are_left_out() -> None:

@@ -165,7 +165,7 @@ def test_a_batch_comes_as_an_archive_or_as_ids_too(cluster: Cluster) -> None:
     answer = httpx2.post(f"{cluster.api}/segment/batch", files={"archive": packed.getvalue()}, data=fields)
     batch = cluster.ended(answer.json()["job_id"])
     names = {child["name"]: child["status"] for child in batch["children"]}
-    assert names == {"one.png": "succeeded", "two.png": "succeeded", "text.txt": "failed"}
+    assert names == {"a/one.png": "succeeded", "two.png": "succeeded", "text.txt": "failed"}
     ids = [httpx2.post(f"{cluster.api}/images", files={"image": PICTURE}).json()["id"], "unknown"]
     answer = httpx2.post(f"{cluster.api}/segment/batch", data=fields | {"image_ids": json.dumps(ids)})
     batch = cluster.ended(answer.json()["job_id"])

@@ -182,7 +182,7 @@ def _of_archive(archive: UploadFile, services: Services) -> Iterator[Source]:
     most_bytes = services.settings.batch_max_size_mb * 2**20
     files = services.settings.batch_max_files
     for name, data in archives.pictures(archive.file, files, most_bytes, services.limits.max_bytes):
-        yield Source(name[:LONGEST_NAME], data)
+        yield Source(name[-LONGEST_NAME:], data)
 
 
 async def _accept(
