@@ -15,20 +15,19 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from segment_anything.modeling import Sam
 from torch import Tensor, nn
 
-from export.tiny import architecture, evaluate, finish, start, weights
+from export.tiny import architecture, evaluate, finish, stages, weights
 from export.tiny.courtesy import Courtesy
 from export.tiny.encoding import encode
-from export.tiny.objective import DenseHead, dense_losses, losses
+from export.tiny.objective import dense_losses, losses
 from export.tiny.pool import Pool
 from export.tiny.samples import Batch, batches
-from export.tiny.stages import STAGES, Stage
+from export.tiny.stages import Stage
+from export.tiny.state import State, copy_of, new_state, next_stage, resume, save
 
 AVERAGE_OVER = 300
 """Steps that the averaged weights reach back, fewer at a stage's start."""
@@ -40,98 +39,6 @@ WARM_UP = 60
 
 HEAD_ALONE = 150
 """Steps in which a fresh head learns to read a trained encoder before it is let pull at it."""
-
-
-Optimisers = tuple[torch.optim.Optimizer, ...]
-
-
-@dataclass
-class State:
-    """All that a training is: a checkpoint holds this and nothing else is needed to go on."""
-
-    sam: Sam
-    head: DenseHead
-    optimisers: Optimisers
-    average: dict[str, Tensor]
-    stage: int = 0
-    step: int = 0
-    seconds: float = 0.0
-    stage_seconds: float = 0.0
-
-
-def new_state(seed: int, stage: int, device: torch.device) -> State:
-    """Fresh weights at the side of this stage."""
-    sam = start.new_model(seed, STAGES[stage].side).to(device)
-    head = DenseHead().to(device)
-    return State(sam, head, _optimisers(sam, head), _copy(sam), stage)
-
-
-def _copy(sam: Sam) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in sam.state_dict().items()}
-
-
-def _optimisers(sam: Sam, head: nn.Module) -> Optimisers:
-    """Muon for the matrices within encoder and decoder, AdamW for the rest; twice the rate behind the encoder.
-
-    Muon at Adam's rates (Liu et al. 2025, "Muon is Scalable for LLM Training") learned in 300 steps at a
-    side of 128 what AdamW alone learned in 450.
-    """
-    hidden: dict[bool, list[nn.Parameter]] = {}
-    rest: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for name, parameter in [*sam.named_parameters(), *head.named_parameters(prefix="head")]:
-        plain = parameter.ndim < 2 or "pos" in name or "embed" in name or "token" in name
-        encoder = name.startswith("image_encoder")
-        if parameter.ndim == 2 and not plain and not name.startswith("head") and "layers.2." not in name:
-            hidden.setdefault(encoder, []).append(parameter)
-        else:
-            rest.setdefault((plain, encoder), []).append(parameter)
-    return (
-        torch.optim.Muon(
-            [{"params": held, "share": 1.0 if encoder else 2.0} for encoder, held in hidden.items()],
-            weight_decay=0.05,
-            adjust_lr_fn="match_rms_adamw",
-        ),
-        torch.optim.AdamW(
-            [
-                {"params": held, "weight_decay": 0.0 if plain else 0.05, "share": 1.0 if encoder else 2.0}
-                for (plain, encoder), held in rest.items()
-            ],
-            betas=(0.9, 0.99),
-            fused=True,
-        ),
-    )
-
-
-def save(state: State, path: Path) -> None:
-    """Write the checkpoint; a crash leaves the old one or the new one."""
-    unfinished = path.with_suffix(".unfinished")
-    torch.save(
-        {
-            "sam": state.sam.state_dict(),
-            "head": state.head.state_dict(),
-            "optimisers": [optimiser.state_dict() for optimiser in state.optimisers],
-            "average": state.average,
-            "place": (state.stage, state.step, state.seconds, state.stage_seconds),
-            "random": torch.get_rng_state(),
-        },
-        unfinished,
-    )
-    unfinished.replace(path)
-
-
-def resume(path: Path, device: torch.device) -> State:
-    """The state that `save` wrote."""
-    held = torch.load(path, map_location=device, weights_only=True)
-    stage, step, seconds, stage_seconds = held["place"]
-    state = new_state(0, stage, device)
-    state.sam.load_state_dict(held["sam"])
-    state.head.load_state_dict(held["head"])
-    for optimiser, its in zip(state.optimisers, held["optimisers"], strict=True):
-        optimiser.load_state_dict(its)
-    state.average = held["average"]
-    state.step, state.seconds, state.stage_seconds = step, seconds, stage_seconds
-    torch.set_rng_state(held["random"].cpu())
-    return state
 
 
 def teach_head(state: State, batches: Iterator[Batch]) -> None:
@@ -151,22 +58,11 @@ def begin(chosen: argparse.Namespace, pool: Pool) -> State:
     """At the first stage with fresh weights, or at a later one with those that were published."""
     state = new_state(chosen.seed, chosen.from_stage, pool.device)
     if chosen.from_stage:
-        stage = STAGES[chosen.from_stage].scaled(chosen.batch_scale)
+        stage = stages.STAGES[chosen.from_stage].scaled(chosen.batch_scale)
         state.sam.load_state_dict(finish.unfinished(weights.load().state_dict(), stage.side))
-        state.average = _copy(state.sam)
-        teach_head(state, batches(pool, stage, chosen.seed * 1000 + len(STAGES), 0))
+        state.average = copy_of(state.sam)
+        teach_head(state, batches(pool, stage, chosen.seed * 1000 + len(stages.STAGES), 0))
     return state
-
-
-def next_stage(state: State, device: torch.device) -> State:
-    """The averaged weights at the next stage's side, with a fresh optimiser."""
-    stage = state.stage + 1
-    grown = new_state(0, stage, device)
-    grown.sam.load_state_dict(start.grow(state.average, STAGES[stage].side))
-    grown.head.load_state_dict(state.head.state_dict())
-    grown.average = _copy(grown.sam)
-    grown.seconds = state.seconds
-    return grown
 
 
 def rate(stage: Stage, step: int, along: float) -> float:
@@ -221,7 +117,7 @@ def train(work: Path, pool: Path, chosen: argparse.Namespace) -> State:
     courtesy = Courtesy() if os.nice(0) > 0 and device.type == "cpu" else None
     signal.signal(signal.SIGTERM, lambda number, _: asked_to_end.append(number))
     while True:
-        stage = STAGES[state.stage].scaled(chosen.batch_scale)
+        stage = stages.STAGES[state.stage].scaled(chosen.batch_scale)
         seed = chosen.seed * 1000 + state.stage
         kept: dict[str, Tensor] = {}
         clock = time.monotonic()
@@ -249,7 +145,7 @@ def train(work: Path, pool: Path, chosen: argparse.Namespace) -> State:
             if out_of_time:
                 return state
         weights.save(state.average, work / f"stage-{state.stage}.safetensors")
-        if state.stage + 1 == len(STAGES):
+        if state.stage + 1 == len(stages.STAGES):
             save(state, path)
             return state
         state = next_stage(state, device)
@@ -266,7 +162,7 @@ def _report(work: Path, state: State, terms: dict[str, float], seconds: float) -
 
 def _check(work: Path, state: State) -> None:
     """Measure the averaged weights on a few scenes of the validation, no larger than the stage's side."""
-    side = STAGES[state.stage].side
+    side = stages.STAGES[state.stage].side
     sam = architecture.build(side).to(next(state.sam.parameters()).device)
     sam.load_state_dict(state.average)
     seeds = range(VALIDATION_SEED, VALIDATION_SEED + VALIDATION_SCENES)

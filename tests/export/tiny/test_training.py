@@ -8,29 +8,20 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from export.tiny import architecture, decoding, encoding, finish, objective, pool, samples, start, train
+from export.tiny import architecture, decoding, encoding, finish, objective, pool, samples, stages, start, train
 from export.tiny.losses import pair_ious, pair_losses
 from export.tiny.stages import Stage
+from export.tiny.state import State, new_state
 
 SMALL = Stage(128, 2, 1.0, (1e-3, 1e-3), 4, 2, 1, 2, (0.5, 1.0), 0.5, 99)
 
 
-@pytest.fixture(scope="module")
-def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pool")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pool, "CHUNK", 4)
-        pool.draw_chunk(folder, 0)
-    return folder
-
-
 @pytest.fixture
-def few_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "CHUNK", 4)
-    monkeypatch.setattr(train, "STAGES", (SMALL,))
+def one_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stages, "STAGES", (SMALL,))
 
 
-def run(work: Path, scenes: Path, steps: float, seconds: float = 1e6) -> train.State:
+def run(work: Path, scenes: Path, steps: float, seconds: float = 1e6) -> State:
     """Train until this many steps are done or the time is up, from the checkpoint if there is one."""
     work.mkdir(exist_ok=True)
     chosen = argparse.Namespace(
@@ -48,7 +39,7 @@ def run(work: Path, scenes: Path, steps: float, seconds: float = 1e6) -> train.S
     return train.train(work, scenes, chosen)
 
 
-@pytest.mark.usefixtures("few_scenes")
+@pytest.mark.usefixtures("one_stage")
 def test_an_interrupted_training_ends_in_the_same_state(tmp_path: Path, scenes: Path) -> None:
     run(tmp_path / "interrupted", scenes, 2)
     resumed = run(tmp_path / "interrupted", scenes, 4)
@@ -58,7 +49,7 @@ def test_an_interrupted_training_ends_in_the_same_state(tmp_path: Path, scenes: 
         torch.testing.assert_close(resumed.sam.state_dict()[name], tensor, rtol=0, atol=1e-6)
 
 
-@pytest.mark.usefixtures("few_scenes")
+@pytest.mark.usefixtures("one_stage")
 def test_a_stage_ends_with_its_share_of_the_time_and_leaves_its_weights(tmp_path: Path, scenes: Path) -> None:
     state = run(tmp_path / "work", scenes, math.inf, seconds=0.5)
     assert 0.5 <= state.stage_seconds < 30
@@ -66,19 +57,19 @@ def test_a_stage_ends_with_its_share_of_the_time_and_leaves_its_weights(tmp_path
     assert left.keys() == state.average.keys()
 
 
-@pytest.mark.usefixtures("few_scenes")
+@pytest.mark.usefixtures("one_stage")
 def test_steps_on_the_same_scenes_lower_the_loss(tmp_path: Path, scenes: Path) -> None:
-    state = train.new_state(1, 0, torch.device("cpu"))
+    state = new_state(1, 0, torch.device("cpu"))
     batch = next(samples.batches(pool.Pool(scenes, torch.device("cpu")), SMALL, 1, 0))
     still = Stage(128, 2, 1.0, (1e-3, 1e-3), 4, 2, 1, 0, (0.5, 1.0), 0.5, 99)
     losses = [train.train_step(state, still, batch, 0.0) for _ in range(5)]
     assert sum(losses[-1].values()) - losses[-1]["norm"] < sum(losses[0].values()) - losses[0]["norm"]
 
 
-@pytest.mark.usefixtures("few_scenes")
+@pytest.mark.usefixtures("one_stage")
 def test_a_fresh_head_learns_beside_a_model_that_stays(scenes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train, "HEAD_ALONE", 2)
-    state = train.new_state(1, 0, torch.device("cpu"))
+    state = new_state(1, 0, torch.device("cpu"))
     sam, head = ({n: t.clone() for n, t in part.state_dict().items()} for part in (state.sam, state.head))
     train.teach_head(state, samples.batches(pool.Pool(scenes, torch.device("cpu")), SMALL, 1, 0))
     assert all(torch.equal(tensor, sam[name]) for name, tensor in state.sam.state_dict().items())
