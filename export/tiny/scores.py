@@ -84,7 +84,7 @@ def collect(sam: Sam, pool: Pool, seed: int, seconds: float) -> Seen:
 
 
 def fit(head: nn.Module, seen: Seen) -> None:
-    """Train the head on all prompts but the last tenth, and take half of what it has changed."""
+    """Train the head on all prompts but the last tenth, and keep `WAY` of what that changed."""
     before = [parameter.detach().clone() for parameter in head.parameters()]
     used = int(len(seen.boxes) * (1 - HELD_OUT))
     optimiser = torch.optim.AdamW(head.parameters(), weight_decay=0.01)
@@ -123,9 +123,9 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.manual_seed(chosen.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    state = finish.unfinished(weights.load().state_dict(), IMAGE_SIDE)
-    sam = weights.load().to(device)
-    sam.load_state_dict(state)
+    sam = weights.load()
+    sam.load_state_dict(finish.unfinished(sam.state_dict(), IMAGE_SIDE))
+    sam.to(device)
     seen = collect(sam, Pool(chosen.pool, device), chosen.seed, chosen.seconds)
     head = sam.cpu().mask_decoder.iou_prediction_head
     print("before:", judge(head, seen))
