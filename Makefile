@@ -13,8 +13,8 @@ PROGRESS := awk '/^Collecting/ {printf "\r  %3d packages  %-50.50s", ++n, $$2} \
 WORK ?= bench-output/tiny
 RUNTIME ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 
-.PHONY: help setup setup-dev demo run test chaos bench bench-auto bench-memory bench-cutouts bench-clicks bench-jobs \
-  tiny lint format clean
+.PHONY: help setup setup-dev demo run test chaos bench bench-auto bench-encoder bench-memory bench-cutouts bench-clicks \
+  bench-jobs tiny lint format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,10 +57,13 @@ chaos: setup-dev ## 200 jobs while everything below them is killed, on both data
 	@$(BIN)/python -m tests.worker.chaos --database postgres $(ARGS)
 	@$(BIN)/python -m tests.worker.chaos --database sqlite $(ARGS)
 
-bench: bench-auto bench-memory bench-cutouts bench-clicks bench-jobs ## All benchmarks
+bench: bench-auto bench-encoder bench-memory bench-cutouts bench-clicks bench-jobs ## All benchmarks
 
 bench-auto: setup-dev ## Automatic masks side by side with the official generator (ARGS="--photos DIR --long")
 	@$(BIN)/python -m tests.bench.auto $(ARGS)
+
+bench-encoder: setup-dev ## One picture through the encoder, the official code's and the exported graph's
+	@$(BIN)/python -m tests.bench.encoder $(ARGS)
 
 bench-memory: setup-dev ## What automatic masks take of memory
 	@$(BIN)/python -m tests.bench.memory $(ARGS)
