@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from export.errors import ExportError
 from export.tiny import architecture, evaluate, finish, stages, weights
 from export.tiny.courtesy import Courtesy
 from export.tiny.encoding import encode
@@ -205,7 +206,10 @@ def main() -> None:
         chosen.batch_scale = 0.125 if chosen.device == "cpu" else 1.0
     if chosen.device == "cpu":
         keep_memory()
-    train(chosen.work, chosen.pool, chosen)
+    try:
+        train(chosen.work, chosen.pool, chosen)
+    except ExportError as exc:
+        parser.exit(1, f"{exc}\n")
 
 
 if __name__ == "__main__":
