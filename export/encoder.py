@@ -15,8 +15,8 @@ from segment_anything.modeling.image_encoder import Attention, Block, get_rel_po
 from torch import Tensor, nn
 from torch.nn import functional
 
-ROWS_AT_ONCE = 4
-"""Rows of tokens whose scores against all tokens are held at a time."""
+SCORES_AT_ONCE = 24 * 2**20
+"""Bytes of a picture's scores that are held at a time: two rows of tokens at ViT-B's shapes, nine at tiny's."""
 
 
 class EncoderGraph(nn.Module):
@@ -133,9 +133,10 @@ def _attention(attention: Attention, states: Tensor, across: int) -> Tensor:
     on_rows = (square @ to_rows).unsqueeze(5)
     on_columns = (square.transpose(2, 3) @ to_columns).transpose(2, 3).unsqueeze(4)
     queries, keys = (queries * attention.scale).view(square.shape), keys.transpose(2, 3)
+    rows = max(1, SCORES_AT_ONCE // (4 * heads * across * tokens))
     seen = []
-    for start in range(0, across, ROWS_AT_ONCE):
-        some = slice(start, start + ROWS_AT_ONCE)
+    for start in range(0, across, rows):
+        some = slice(start, start + rows)
         scores = queries[:, :, some].flatten(2, 3) @ keys
         scores = scores.view(-1, heads, scores.shape[2] // across, across, across, across)
         scores = scores + on_rows[:, :, some] + on_columns[:, :, some]

@@ -19,6 +19,7 @@ from PIL import Image as Pillow
 from rich.console import Console
 from rich.table import Table
 
+from export.tiny.architecture import IMAGE_SIDE
 from orchestrator import bootstrap
 from orchestrator.domain import alpha, cutout, foreground, prompts
 from orchestrator.domain import image as images
@@ -30,7 +31,7 @@ from tests.domain.mattes import Matte, matte
 
 SEEDS = range(6)
 EDGES = (2, 5, 12, 24)
-SIDES = {1024: "vit_h, vit_l, vit_b", 768: "tiny"}
+SIDES = {1024: "vit_h, vit_l, vit_b", IMAGE_SIDE: "tiny"}
 DARK, LIGHT = (24, 26, 34), (250, 250, 250)
 PROMPTS = {
     "corgi": {"points": [], "labels": [], "box": [800, 515, 1790, 995]},

@@ -14,6 +14,7 @@ from segment_anything.modeling import Sam
 
 from export import graphs
 from export.publish import publish
+from export.tiny.architecture import IMAGE_SIDE
 from orchestrator.adapters.decoders import FolderDecoders
 from orchestrator.adapters.in_process_encoder import InProcessEncoder
 from orchestrator.adapters.onnx_decoder import OnnxDecoder
@@ -36,7 +37,7 @@ SIZES = {
     "landscape": (853, 1280),
     "portrait": (1280, 853),
     "square": (700, 700),
-    "of the model's side": (768, 768),
+    "of the model's side": (IMAGE_SIDE, IMAGE_SIDE),
     "smaller": (120, 200),
     "tiny": (17, 23),
     "thin": (1500, 3),
@@ -120,7 +121,7 @@ def test_a_mask_as_prompt_gives_what_the_official_predictor_gives(segment: Segme
 
 def test_what_lies_outside_of_size_does_not_count(sam: Sam) -> None:
     """SAM pads after normalising; whatever the canvas holds there must not be seen."""
-    picture = to_model_input(Image(draw(200, 768)), 768)
+    picture = to_model_input(Image(draw(200, IMAGE_SIDE)), IMAGE_SIDE)
     spoiled = picture.canvas.copy()
     spoiled[picture.size[0] :] = 77
     module = graphs.encoder_graph(sam).module

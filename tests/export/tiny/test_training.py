@@ -138,9 +138,10 @@ def test_finishing_changes_no_mask_and_no_score() -> None:
     sam = start.new_model(0, architecture.IMAGE_SIDE).eval()
     published = architecture.build().eval()
     published.load_state_dict(finish.finished(sam.state_dict()), strict=True)
-    embedding = torch.randn(1, 256, 48, 48)
+    across = architecture.IMAGE_SIDE // architecture.PATCH_SIDE
+    embedding = torch.randn(1, 256, across, across)
     prompts = torch.rand(1, 4, 2, 256)
-    given = torch.randn(4, 1, 192, 192)
+    given = torch.randn(4, 1, 4 * across, 4 * across)
     with torch.no_grad():
         dense = sam.prompt_encoder.mask_downscaling(given)
         logits, scores = decoding.decode(sam, embedding, prompts, dense)
