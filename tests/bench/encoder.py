@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from export import checkpoint, graphs
 from orchestrator.adapters.onnx_graph import OnnxGraph
-from orchestrator.adapters.openvino_graph import OpenVinoGraph
+from orchestrator.adapters.openvino_graph import OpenVinoGraph, must_have
 from tests.bench import large
 from tests.pictures import draw
 
@@ -79,7 +79,8 @@ def forms(sam: Sam, folder: Path) -> dict[str, Encode]:
     size = np.array([[side, side]], np.int32)
     served = graphs.encoder_graph(sam)
     straight = replace(served, module=AsItIs(sam), example=served.example[:1], inputs=["image"])
-    encodes: dict[str, Encode] = {"official, PyTorch": _official(sam)}
+    must_have("bf16")
+    encodes: dict[str, Encode] = {"official, PyTorch": _in_torch(straight.module)}
     for name, graph, more in (("exported as it is", straight, {}), ("served", served, {"size": size})):
         graphs.write(graph, folder / name, "fp32")
         path = folder / name / graph.file
@@ -88,11 +89,10 @@ def forms(sam: Sam, folder: Path) -> dict[str, Encode]:
     return encodes
 
 
-def _official(sam: Sam) -> Encode:
+def _in_torch(module: nn.Module) -> Encode:
     def encode(image: Pixels) -> Embedding:
         with torch.inference_mode():
-            pixels = sam.preprocess(torch.from_numpy(image).permute(0, 3, 1, 2).float())
-            return np.asarray(sam.image_encoder(pixels).numpy())
+            return np.asarray(module(torch.from_numpy(image)).numpy())
 
     return encode
 
