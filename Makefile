@@ -71,7 +71,7 @@ bench-memory: setup-dev ## What automatic masks take of memory
 bench-cutouts: setup-dev ## Edges and colours of cut-outs beside known ones (ARGS="--photos DIR")
 	@$(BIN)/python -m tests.bench.cutouts $(ARGS)
 
-bench-clicks: setup-dev ## What a further click on one picture takes, beside the decoder alone
+bench-clicks: setup-dev ## What a new picture takes, and a further click on it, on each engine
 	@$(BIN)/python -m tests.bench.clicks $(ARGS)
 
 bench-jobs: setup-dev ## Two workers against one, and how soon a submission is answered (ARGS="--database postgres")

@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 from threadpoolctl import threadpool_limits
 
 from orchestrator.adapters import database
+from orchestrator.adapters.cpu_engine import openvino_precision
 from orchestrator.adapters.decoders import FolderDecoders
 from orchestrator.adapters.http_notifier import HttpNotifier
 from orchestrator.adapters.in_process_encoder import InProcessEncoder
@@ -23,7 +24,7 @@ from orchestrator.adapters.repository import FileModelRepository
 from orchestrator.adapters.result_files import FolderResultFiles
 from orchestrator.adapters.rq_doorbell import RqDoorbell, SilentDoorbell
 from orchestrator.adapters.triton_encoder import TritonEncoder
-from orchestrator.domain.errors import QuarryError, Unavailable
+from orchestrator.domain.errors import QuarryError
 from orchestrator.domain.image import Limits
 from orchestrator.settings import Settings
 from orchestrator.usecases.automatic import Automatic
@@ -163,20 +164,15 @@ def state(settings: Settings, arrays: ArrayCache) -> State:
 def _runtime(settings: Settings, threads: int) -> tuple[Encoder, Decoders]:
     """What runs in this process, on the engine of the settings. Raises `Unavailable` if that cannot run here."""
     folder = settings.model_repository
-    if settings.cpu_engine == "onnxruntime":
+    precision = openvino_precision(settings.cpu_engine)
+    if precision is None:
         return (
             InProcessEncoder(folder, partial(OnnxGraph, threads=threads)),
             FolderDecoders(folder, partial(OnnxDecoder, threads=threads)),
         )
-    try:
-        from orchestrator.adapters.openvino_decoder import OpenVinoDecoder
-        from orchestrator.adapters.openvino_graph import OpenVinoGraph, Precision, must_have
-    except ImportError as exc:
-        raise Unavailable(
-            "CPU_ENGINE names OpenVINO, which is not installed: pip install 'image-quarry[openvino]'."
-        ) from exc
-    precision: Precision = "bf16" if settings.cpu_engine == "openvino-bf16" else "f32"
-    must_have(precision)
+    from orchestrator.adapters.openvino_decoder import OpenVinoDecoder
+    from orchestrator.adapters.openvino_graph import OpenVinoGraph
+
     return (
         InProcessEncoder(folder, partial(OpenVinoGraph, threads=threads, precision=precision)),
         FolderDecoders(folder, partial(OpenVinoDecoder, threads=threads, precision=precision)),

@@ -68,7 +68,9 @@ class OpenVinoGraph:
             "INFERENCE_NUM_THREADS": threads,
             "PERFORMANCE_HINT": "LATENCY",
         } | ({} if fused_attention else {"SNIPPETS_MODE": "DISABLE"})
-        self._model()  # so that a damaged file is known at once
+        model = self._model()  # now, so that a damaged file is known at once
+        self.inputs = {name for port in model.inputs for name in port.get_names()}
+        self.outputs = {name for port in model.outputs for name in port.get_names()}
         self._forms: OrderedDict[Shapes, _Form] = OrderedDict()
         self._turn = threading.Lock()
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
+from orchestrator.adapters.cpu_engine import openvino_precision
 from orchestrator.adapters.rq_doorbell import RqDoorbell
 from orchestrator.domain.errors import Unavailable
 from orchestrator.local import redis, triton
@@ -93,6 +94,7 @@ def defaults(data_dir: Path) -> Environment:
     """The settings of a stack that keeps everything below `data_dir`."""
     folder = data_dir.resolve()
     return {
+        "CPU_ENGINE": Settings.model_fields["cpu_engine"].default,
         "DATABASE_URL": f"sqlite:///{folder / 'quarry.db'}",
         "DEFAULT_MODEL": Settings.model_fields["default_model"].default,
         "MODEL_REPOSITORY": str(bundled_repository().resolve()),
@@ -115,7 +117,12 @@ def start_triton(supervisor: Supervisor, environment: Environment, data_dir: Pat
             "or name another with DEFAULT_MODEL."
         )
     say(f"Starting triton with the model '{model}' …")
-    part, addresses = triton.part(repository, data_dir, [model])
+    engine = environment["CPU_ENGINE"]
+    try:
+        openvino_precision(engine)  # a sentence for the terminal is better than a model that does not load
+    except Unavailable as exc:
+        raise StackError(exc.detail) from exc
+    part, addresses = triton.part(repository, data_dir, [model], cpu_engine=engine)
     supervisor.start(part)
     environment["TRITON_URL"] = addresses.grpc
     return addresses

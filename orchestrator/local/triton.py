@@ -53,9 +53,12 @@ def part(
     models: Sequence[str] = (),
     *,
     host: str = "127.0.0.1",
+    cpu_engine: str = "onnxruntime",
     extra_args: Sequence[str] = (),
 ) -> tuple[Part, TritonAddresses]:
     """A server on free ports of `host` that has loaded `models` when it is ready.
+
+    `cpu_engine` is what runs them where there is no GPU, as in the settings; it must be able to run here.
 
     Its files are below `data_dir`, and its shared memory is named after it: two servers must not
     share one. What a killed server left there is removed when the next one starts.
@@ -102,7 +105,7 @@ def part(
             *(f"--load-model={model}" for model in models),
             *extra_args,
         ],
-        environment=environment(),
+        environment={**environment(), "CPU_ENGINE": cpu_engine},
         directory=directory,
         ready=lambda: answers(f"http://{addresses.http}/v2/health/ready"),
         patience=300,

@@ -15,10 +15,11 @@ def running_triton(
     data_dir: Path,
     models: Sequence[str] = (),
     extra_args: Sequence[str] = (),
+    cpu_engine: str = "onnxruntime",
 ) -> Iterator[TritonAddresses]:
     """A ready Triton with `models` loaded. No other may have the same `data_dir` meanwhile."""
     with Supervisor(data_dir / "logs") as supervisor:
-        part, addresses = triton.part(repository, data_dir, models, extra_args=extra_args)
+        part, addresses = triton.part(repository, data_dir, models, cpu_engine=cpu_engine, extra_args=extra_args)
         supervisor.start(part)
         yield addresses
 

@@ -12,7 +12,7 @@ from typing import Any
 from orchestrator.local import __main__, stack
 
 HANDED_OVER = (
-    *("DATABASE_URL", "DEFAULT_MODEL", "HOST", "MODEL_REPOSITORY", "PORT"),
+    *("CPU_ENGINE", "DATABASE_URL", "DEFAULT_MODEL", "HOST", "MODEL_REPOSITORY", "PORT"),
     *("REDIS_URL", "RESULTS_DIR", "TRITON_URL", "UPLOAD_DIR"),
 )
 

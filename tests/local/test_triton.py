@@ -123,6 +123,21 @@ def test_a_request_that_fails_does_not_hurt_the_others_of_its_batch(
     assert np.subtract(counts(client, "patient"), before)[1] < 4  # they did share a batch
 
 
+def test_the_engine_that_is_asked_for_gives_the_same_alone_and_in_batches(repository: Path, tmp_path: Path) -> None:
+    feeds = pictures(8)
+    with (
+        running_triton(repository, tmp_path, ["patient"], cpu_engine="openvino") as found,
+        grpc.InferenceServerClient(found.grpc) as client,
+        ThreadPoolExecutor(8) as pool,
+    ):
+        embeddings = list(pool.map(lambda feed: infer(client, "patient", feed)["embedding"], feeds))
+        inferences, executions = counts(client, "patient")
+    for feed, embedding in zip(feeds, embeddings, strict=True):
+        np.testing.assert_allclose(embedding, models.expected(**feed), rtol=1e-6)
+    assert executions < inferences
+    assert "runs on OpenVINO, f32" in (tmp_path / "logs" / "triton.log").read_text()
+
+
 def test_every_element_type_passes_unchanged(client: grpc.InferenceServerClient) -> None:
     random = np.random.default_rng(3)
     kinds = {"FP16": np.float16, "FP32": np.float32, "UINT8": np.uint8, "INT32": np.int32}

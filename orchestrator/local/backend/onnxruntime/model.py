@@ -5,16 +5,21 @@ not at hand, so that one `config.pbtxt` serves both. It reads the C++ backend's 
 `intra_op_thread_count`, `inter_op_thread_count`, `execution_mode`, `enable_mem_arena`,
 `enable_mem_pattern`, `memory.enable_memory_arena_shrinkage`, `session.*`, the graph optimization
 `level`, and the `cuda` accelerator's options. All requests of one call run as one batch.
+
+Beyond the C++ backend: without a GPU the engine is the one that CPU_ENGINE names, as in the orchestrator.
 """
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnxruntime as ort
 import triton_python_backend_utils as pb_utils
+
+from orchestrator.adapters.cpu_engine import openvino_precision
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 TRUE = ("1", "true", "True", "TRUE")
@@ -36,20 +41,20 @@ class TritonPythonModel:
         self.batches = config["max_batch_size"] > 0
         self.inputs = [entry["name"] for entry in config["input"]]
         self.outputs = {entry["name"]: element(entry) for entry in config["output"]}
-        self.run_options = run_options(parameters)
-        self.session = ort.InferenceSession(
-            folder / (config["default_model_filename"] or "model.onnx"),
-            session_options(parameters, config["optimization"]),
-            providers=providers(args, config["optimization"]),
-        )
-        used = self.session.get_providers()
-        pb_utils.Logger.log_info(f"{args['model_instance_name']} runs on {', '.join(used)}")
-        has = {entry.name for entry in self.session.get_inputs()}
-        gives = {entry.name for entry in self.session.get_outputs()}
-        if has != set(self.inputs) or not gives >= set(self.outputs):
+        path = folder / (config["default_model_filename"] or "model.onnx")
+        on_gpu = args["model_instance_kind"] == "GPU"
+        precision = None if on_gpu else openvino_precision(os.environ.get("CPU_ENGINE", "onnxruntime"))
+        self.graph: OnOnnxRuntime | OnOpenVino
+        if precision is None:
+            self.graph = OnOnnxRuntime(path, args, parameters, config["optimization"])
+        else:
+            threads = int(parameters.get("intra_op_thread_count", 0)) or len(os.sched_getaffinity(0))
+            self.graph = OnOpenVino(path, precision, threads, self.batches)
+        pb_utils.Logger.log_info(f"{args['model_instance_name']} runs on {self.graph.device}")
+        if self.graph.inputs != set(self.inputs) or not self.graph.outputs >= set(self.outputs):
             raise pb_utils.TritonModelException(
-                f"config.pbtxt names inputs {sorted(self.inputs)} and outputs "
-                f"{sorted(self.outputs)}, the graph has {sorted(has)} and {sorted(gives)}"
+                f"config.pbtxt names inputs {sorted(self.inputs)} and outputs {sorted(self.outputs)}, "
+                f"the graph has {sorted(self.graph.inputs)} and {sorted(self.graph.outputs)}"
             )
 
         for sample in config["model_warmup"]:
@@ -108,7 +113,7 @@ class TritonPythonModel:
 
     def infer(self, feed: Arrays) -> Arrays:
         names = list(self.outputs)
-        outputs = dict(zip(names, self.session.run(names, feed, self.run_options), strict=True))
+        outputs = dict(zip(names, self.graph.run(names, feed), strict=True))
         size = [len(feed[self.inputs[0]])] if self.batches else []
         for name, array in outputs.items():
             dtype, dims = self.outputs[name]
@@ -124,7 +129,44 @@ class TritonPythonModel:
         return outputs
 
     def finalize(self) -> None:
-        del self.session
+        del self.graph
+
+
+class OnOnnxRuntime:
+    """A session on CUDA or on the CPU."""
+
+    def __init__(
+        self, path: Path, args: dict[str, str], parameters: dict[str, str], optimization: dict[str, Any]
+    ) -> None:
+        self.options = run_options(parameters)
+        options = session_options(parameters, optimization)
+        self.session = ort.InferenceSession(path, options, providers=providers(args, optimization))
+        self.device = ", ".join(self.session.get_providers())
+        self.inputs = {entry.name for entry in self.session.get_inputs()}
+        self.outputs = {entry.name for entry in self.session.get_outputs()}
+
+    def run(self, names: list[str], feed: Arrays) -> list[Any]:
+        outputs: list[Any] = self.session.run(names, feed, self.options)
+        return outputs
+
+
+class OnOpenVino:
+    """One picture at a time: each size of a batch would be compiled and held apart, and be slower by a tenth."""
+
+    def __init__(self, path: Path, precision: Literal["f32", "bf16"], threads: int, batches: bool) -> None:
+        from orchestrator.adapters.openvino_graph import OpenVinoGraph
+
+        self.graph = OpenVinoGraph(path, threads, precision)
+        self.batches = batches
+        self.device = f"OpenVINO, {precision}"
+        self.inputs, self.outputs = self.graph.inputs, self.graph.outputs
+
+    def run(self, names: list[str], feed: Arrays) -> list[Any]:
+        if not self.batches:
+            return [self.graph.arrays(feed)[name] for name in names]
+        count = len(next(iter(feed.values())))
+        rows = [self.graph.arrays({name: array[row : row + 1] for name, array in feed.items()}) for row in range(count)]
+        return [np.concatenate([row[name] for row in rows]) for name in names]
 
 
 def element(entry: dict[str, Any]) -> tuple[Any, list[int]]:
