@@ -62,8 +62,8 @@ def show(engine: str, figures: dict[str, Any]) -> None:
     Console(highlight=False).print(
         f"{engine}\n"
         f"  a new picture with a box: p50 {new['p50']:.0f} ms (least {new['least']:.0f}, p95 {new['p95']:.0f})\n"
-        f"  a further click:          p50 {api['p50']:.1f} ms (p95 {api['p95']:.1f})\n"
-        f"  the decoder alone:        p50 {decoder['p50']:.1f} ms, times 1.3 and 10 ms: {1.3 * decoder['p50'] + 10:.1f}\n"
+        f"  a further click: p50 {api['p50']:.1f} ms (p95 {api['p95']:.1f})\n"
+        f"  the decoder alone: p50 {decoder['p50']:.1f} ms, times 1.3 and 10 ms: {1.3 * decoder['p50'] + 10:.1f}\n"
         f"  encodings of all clicks and two automatic runs, by Triton's count: {figures['encodings']}"
     )
 
