@@ -136,9 +136,8 @@ def cache(settings: Settings) -> ArrayCache:
     url = settings.redis_url.get_secret_value()
     if not url or not settings.embedding_cache_shared_mb:
         return near
-    return LayeredCache(
-        near, RedisCache(url, settings.embedding_cache_shared_mb * 2**20, settings.embedding_cache_seconds)
-    )
+    most, seconds = settings.embedding_cache_shared_mb * 2**20, settings.embedding_cache_seconds
+    return LayeredCache(near, RedisCache(url, most, seconds, maker=settings.cpu_engine))
 
 
 def state(settings: Settings, arrays: ArrayCache) -> State:

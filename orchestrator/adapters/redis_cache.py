@@ -91,9 +91,14 @@ _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL
 
 
 class RedisCache:
-    """At most `most_bytes`, for `seconds` from the last use on. Away, it holds nothing and keeps nothing."""
+    """At most `most_bytes`, for `seconds` from the last use on. Away, it holds nothing and keeps nothing.
 
-    def __init__(self, url: str, most_bytes: int, seconds: int) -> None:
+    `maker` names what makes the arrays: another one's, which are not quite the same, are not found. All makers share
+    the bound, and forget a picture together.
+    """
+
+    def __init__(self, url: str, most_bytes: int, seconds: int, maker: str) -> None:
+        self._maker = maker
         self._most = most_bytes
         self._seconds = seconds
         self._paused_until = 0.0
@@ -108,7 +113,7 @@ class RedisCache:
         self._release = self._client.register_script(_RELEASE)
 
     def get(self, key: ArrayKey) -> Array | None:
-        data = self._try(lambda: self._get(_INDEX, [_name(key), time.time(), self._seconds]))
+        data = self._try(lambda: self._get(_INDEX, [self._name(key), time.time(), self._seconds]))
         if data is None:
             return None
         array: Array = np.load(io.BytesIO(data), allow_pickle=False)
@@ -119,7 +124,7 @@ class RedisCache:
         np.save(file, array, allow_pickle=False)
         if file.tell() > self._most:
             return
-        numbers: list[str | float] = [_name(key), time.time(), self._seconds, self._most, key.content, since]
+        numbers: list[str | float] = [self._name(key), time.time(), self._seconds, self._most, key.content, since]
         self._try(lambda: self._put(_INDEX, [*numbers, file.getvalue()]))
 
     def forget(self, content: str) -> None:
@@ -135,7 +140,7 @@ class RedisCache:
 
     @contextmanager
     def turn(self, key: ArrayKey) -> Iterator[None]:
-        lock, token = f"{_PREFIX}lock:{_name(key)}", secrets.token_hex(8)
+        lock, token = f"{_PREFIX}lock:{self._name(key)}", secrets.token_hex(8)
         until = time.monotonic() + LOCK_SECONDS
         while time.monotonic() < until:
             claimed = self._try(lambda: self._client.set(lock, token, nx=True, px=int(LOCK_SECONDS * 1000)) or False)
@@ -158,13 +163,12 @@ class RedisCache:
             log.warning("Redis, the shared cache, does not answer (%s); for %g s we go on without", exc, PAUSE_SECONDS)
             return None
 
+    def _name(self, key: ArrayKey) -> str:
+        return f"{_PREFIX}{key.content}/{self._maker}/{key.name}"
+
     def close(self) -> None:
         with suppress(redis.RedisError):
             self._client.close()
 
 
 _INDEX = [_USED, _SIZES, _FORGOTTEN]
-
-
-def _name(key: ArrayKey) -> str:
-    return f"{_PREFIX}{key.content}/{key.name}"

@@ -37,8 +37,8 @@ def client(url: str) -> Iterator["redis.Redis"]:
     connection.close()
 
 
-def far(url: str, room: int = ROOM, seconds: int = 60) -> RedisCache:
-    return RedisCache(url, room, seconds)
+def far(url: str, room: int = ROOM, seconds: int = 60, maker: str = "onnxruntime") -> RedisCache:
+    return RedisCache(url, room, seconds, maker)
 
 
 @pytest.fixture(params=["memory", "redis", "layered", "fake"])
@@ -137,7 +137,7 @@ def test_redis_keeps_its_own_books_right(url: str, client: "redis.Redis") -> Non
     time.sleep(1.2)
     put(cache, TWO)  # what has expired meanwhile is struck off
     assert client.zcard("quarry:cache:used") == 1
-    size = client.strlen(f"quarry:cache:{TWO.content}/{TWO.name}")
+    size = client.strlen(f"quarry:cache:{TWO.content}/onnxruntime/{TWO.name}")
     assert int(client.hget("quarry:cache:sizes", "total") or 0) == size
     assert client.hlen("quarry:cache:sizes") == 2
 
@@ -180,8 +180,17 @@ def test_a_replica_that_died_in_its_turn_is_not_waited_for_long(
 
 def test_another_turn_is_not_ended_by_one_that_came_late(url: str, client: "redis.Redis") -> None:
     with far(url).turn(ONE):
-        client.set(f"quarry:cache:lock:quarry:cache:{ONE.content}/{ONE.name}", "somebody else's")
-    assert client.exists(f"quarry:cache:lock:quarry:cache:{ONE.content}/{ONE.name}")
+        client.set(f"quarry:cache:lock:quarry:cache:{ONE.content}/onnxruntime/{ONE.name}", "somebody else's")
+    assert client.exists(f"quarry:cache:lock:quarry:cache:{ONE.content}/onnxruntime/{ONE.name}")
+
+
+@pytest.mark.usefixtures("client")
+def test_what_another_engine_made_is_not_found_and_is_forgotten_with_the_rest(url: str) -> None:
+    one, other = far(url), far(url, maker="openvino-bf16")
+    put(one, ONE)
+    assert other.get(ONE) is None
+    other.forget("picture")
+    assert one.get(ONE) is None
 
 
 def test_what_one_replica_forgets_the_others_forget_before_they_answer(
