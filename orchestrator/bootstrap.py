@@ -39,7 +39,8 @@ from orchestrator.usecases.jobs import Jobs
 from orchestrator.usecases.lease import Terms
 from orchestrator.usecases.models import Models
 from orchestrator.usecases.operations import Operations
-from orchestrator.usecases.ports import ArrayCache, Decoders, Doorbell, Encoder
+from orchestrator.usecases.ports.engines import ArrayCache, Decoders, Encoder
+from orchestrator.usecases.ports.state import Doorbell
 from orchestrator.usecases.refinement import Refinement
 from orchestrator.usecases.segment import Segment
 from orchestrator.usecases.submit import Bounds, Submit

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from orchestrator.domain.errors import ModelMissing, ModelNotLoaded, NotFound, Unavailable
 from orchestrator.domain.geometry import ModelInput
 from orchestrator.domain.model import Manifest
-from orchestrator.usecases.ports import Array, ArrayKey, Float32, StoredImage
+from orchestrator.usecases.ports.engines import Array, ArrayKey, Float32
+from orchestrator.usecases.ports.state import StoredImage
 
 MANIFEST = Manifest(
     variant="tiny",

@@ -16,7 +16,7 @@ from sqlalchemy.types import TypeDecorator
 from sqlmodel import Column, Field, Session, SQLModel, col, select
 
 from orchestrator.domain.errors import Unavailable
-from orchestrator.usecases.ports import StoredImage
+from orchestrator.usecases.ports.state import StoredImage
 
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
 LOCK_SECONDS = 10

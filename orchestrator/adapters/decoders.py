@@ -7,7 +7,7 @@ from pathlib import Path
 
 from orchestrator.domain.errors import ModelMissing
 from orchestrator.domain.model import Manifest
-from orchestrator.usecases.ports import Decoder
+from orchestrator.usecases.ports.engines import Decoder
 
 
 class FolderDecoders:

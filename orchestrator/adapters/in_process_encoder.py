@@ -11,7 +11,7 @@ from orchestrator.adapters.repository import FileModelRepository
 from orchestrator.domain.errors import ModelMissing, ModelNotLoaded, Unavailable
 from orchestrator.domain.geometry import ModelInput
 from orchestrator.domain.model import Manifest
-from orchestrator.usecases.ports import Float32
+from orchestrator.usecases.ports.engines import Float32
 
 
 class EncoderGraph(Protocol):

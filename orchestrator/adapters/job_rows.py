@@ -12,7 +12,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 from orchestrator.adapters.database import Utc, translated, writing
 from orchestrator.domain.errors import QueueFull
 from orchestrator.domain.job import ACTIVE, Job, Kind, Priority, Status, sources
-from orchestrator.usecases.ports import JobFilter, Tally
+from orchestrator.usecases.ports.state import JobFilter, Tally
 
 Condition = ColumnElement[bool]
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from orchestrator.adapters.memory_cache import MemoryCache
 from orchestrator.adapters.redis_cache import RedisCache
-from orchestrator.usecases.ports import Array, ArrayKey
+from orchestrator.usecases.ports.engines import Array, ArrayKey
 
 NEWS_SECONDS = 1.0
 """How often this process asks what others have forgotten; it asks before it answers from its own memory."""

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from orchestrator.usecases.ports import Array, ArrayKey
+from orchestrator.usecases.ports.engines import Array, ArrayKey
 
 TURN_SECONDS = 60.0
 """How long a thread waits for another that makes the same array."""

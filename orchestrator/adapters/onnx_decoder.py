@@ -10,7 +10,7 @@ from onnxruntime import OrtValue
 
 from orchestrator.adapters.onnx_graph import OnnxGraph, Slice
 from orchestrator.domain.model import Manifest
-from orchestrator.usecases.ports import Float32
+from orchestrator.usecases.ports.engines import Float32
 
 CACHE_BYTES = 16 << 20
 """Of image tokens that one call transforms on a CPU: with 32 MB a prompt takes a sixth longer."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from orchestrator.adapters.openvino_graph import OpenVinoGraph, Outputs, Precision
 from orchestrator.domain.model import Manifest
-from orchestrator.usecases.ports import Float32
+from orchestrator.usecases.ports.engines import Float32
 
 CACHE_BYTES = 16 << 20
 """Of image tokens, counted in float32, that one call transforms: with 32 MB a prompt takes a tenth longer."""

@@ -18,7 +18,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from orchestrator.domain.errors import Unavailable
-from orchestrator.usecases.ports import Array, ArrayKey
+from orchestrator.usecases.ports.engines import Array, ArrayKey
 
 log = logging.getLogger(__name__)
 

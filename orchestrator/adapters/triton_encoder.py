@@ -11,7 +11,7 @@ from tritonclient.utils import InferenceServerException
 from orchestrator.domain.errors import DeadlineExceeded, ModelNotLoaded, Overloaded, QuarryError, Unavailable
 from orchestrator.domain.geometry import ModelInput
 from orchestrator.domain.model import Manifest
-from orchestrator.usecases.ports import Float32
+from orchestrator.usecases.ports.engines import Float32
 
 LOAD_SECONDS = 600.0
 """A large model on a cold disk."""

@@ -9,7 +9,7 @@ from orchestrator.domain.job import Job, Kind, Priority, Status
 from orchestrator.domain.masks import Mask
 from orchestrator.usecases.models import ModelStatus
 from orchestrator.usecases.objects import StoredExtraction
-from orchestrator.usecases.ports import StoredImage, Tally
+from orchestrator.usecases.ports.state import StoredImage, Tally
 from orchestrator.usecases.segment import Segmentation
 
 Timings = dict[str, float | Literal["hit", "miss"]]

@@ -10,7 +10,7 @@ from orchestrator.adapters.rq_doorbell import RqDoorbell
 from orchestrator.cli import state
 from orchestrator.cli.engine import Refused
 from orchestrator.domain.errors import Unavailable
-from orchestrator.usecases.ports import JobFilter
+from orchestrator.usecases.ports.state import JobFilter
 
 SERVER_SECONDS = 30.0
 

@@ -23,7 +23,7 @@ from orchestrator.domain.masks import Mask, Shape
 from orchestrator.domain.model import Manifest
 from orchestrator.domain.upscale import Upscaler, upscaler
 from orchestrator.usecases.models import Models
-from orchestrator.usecases.ports import Decoder, Decoders, DecoderSession, Float32, Progress
+from orchestrator.usecases.ports.engines import Decoder, Decoders, DecoderSession, Float32, Progress
 from orchestrator.usecases.segment import CANDIDATES, Segment, Segmentation
 from orchestrator.usecases.stopwatch import Stopwatch
 

@@ -8,7 +8,7 @@ from statistics import mean, median
 from orchestrator.domain.errors import Unavailable
 from orchestrator.domain.job import ACTIVE, Job, Status
 from orchestrator.usecases.jobs import Clock, now
-from orchestrator.usecases.ports import Doorbell, JobRows
+from orchestrator.usecases.ports.state import Doorbell, JobRows
 
 log = logging.getLogger(__name__)
 

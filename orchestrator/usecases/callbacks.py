@@ -11,7 +11,7 @@ from datetime import timedelta
 from orchestrator.domain.errors import InvalidCallback, QuarryError
 from orchestrator.domain.job import Job
 from orchestrator.usecases.jobs import Clock, now
-from orchestrator.usecases.ports import JobRows, Notifier
+from orchestrator.usecases.ports.state import JobRows, Notifier
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 from orchestrator.domain.errors import NotFound, QuarryError
 from orchestrator.usecases.images import Images
 from orchestrator.usecases.jobs import Clock, Jobs, now
-from orchestrator.usecases.ports import ImageRows, JobRows, StoredImage
+from orchestrator.usecases.ports.state import ImageRows, JobRows, StoredImage
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from orchestrator.domain.grid import CropBox
 from orchestrator.domain.image import Image
 from orchestrator.domain.model import Manifest
 from orchestrator.usecases.models import Models
-from orchestrator.usecases.ports import Array, ArrayCache, ArrayKey, Encoder, Float32
+from orchestrator.usecases.ports.engines import Array, ArrayCache, ArrayKey, Encoder, Float32
 from orchestrator.usecases.stopwatch import Stopwatch
 
 

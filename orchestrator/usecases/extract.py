@@ -15,7 +15,7 @@ from orchestrator.domain.model import Manifest
 from orchestrator.domain.prompts import Prompts
 from orchestrator.domain.upscale import Window, upscaler
 from orchestrator.usecases.automatic import Automatic
-from orchestrator.usecases.ports import Decoders, Float16, Progress
+from orchestrator.usecases.ports.engines import Decoders, Float16, Progress
 from orchestrator.usecases.segment import CANDIDATES, Segment, Segmentation
 from orchestrator.usecases.stopwatch import Stopwatch
 

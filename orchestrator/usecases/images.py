@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from orchestrator.domain import image as images
 from orchestrator.domain.errors import NotFound
 from orchestrator.domain.image import Image, Limits
-from orchestrator.usecases.ports import ImageRows, PictureFiles, StoredImage
+from orchestrator.usecases.ports.state import ImageRows, PictureFiles, StoredImage
 
 Clock = Callable[[], datetime]
 

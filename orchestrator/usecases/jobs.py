@@ -12,7 +12,7 @@ from orchestrator.domain.task import Task
 from orchestrator.usecases import objects, results
 from orchestrator.usecases.images import Images
 from orchestrator.usecases.objects import StoredExtraction
-from orchestrator.usecases.ports import JobFilter, JobRows, ResultFiles, Tally
+from orchestrator.usecases.ports.state import JobFilter, JobRows, ResultFiles, Tally
 from orchestrator.usecases.results import StoredResult
 
 Clock = Callable[[], datetime]

@@ -12,7 +12,7 @@ from typing import Self
 from orchestrator.domain.errors import Unavailable
 from orchestrator.domain.job import Job
 from orchestrator.usecases.jobs import Clock
-from orchestrator.usecases.ports import JobRows
+from orchestrator.usecases.ports.state import JobRows
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from orchestrator.domain.errors import ModelMissing, NotFound, QuarryError, Unavailable
 from orchestrator.domain.model import VARIANTS, Manifest
-from orchestrator.usecases.ports import Encoder, ModelRepository
+from orchestrator.usecases.ports.engines import Encoder, ModelRepository
 
 State = Literal["loaded", "loading", "not_loaded", "missing", "outdated"]
 

@@ -10,7 +10,7 @@ from orchestrator.domain.task import AutoFields, BoxFields, ExtractFields, Task
 from orchestrator.usecases import objects, results
 from orchestrator.usecases.automatic import Automatic
 from orchestrator.usecases.extract import Extract, Extraction
-from orchestrator.usecases.ports import Progress
+from orchestrator.usecases.ports.engines import Progress
 from orchestrator.usecases.segment import Segment, Segmentation
 from orchestrator.usecases.stopwatch import Stopwatch
 

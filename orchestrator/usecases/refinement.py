@@ -8,7 +8,7 @@ import numpy as np
 from orchestrator.domain.errors import NotFound
 from orchestrator.domain.image import Image
 from orchestrator.domain.model import Manifest
-from orchestrator.usecases.ports import ArrayCache, ArrayKey, Float32
+from orchestrator.usecases.ports.engines import ArrayCache, ArrayKey, Float32
 from orchestrator.usecases.segment import Segmentation
 
 

@@ -17,7 +17,7 @@ from orchestrator.domain.prompts import BACKGROUND, FOREGROUND, Prompts
 from orchestrator.domain.upscale import upscaler
 from orchestrator.usecases.embeddings import Embeddings
 from orchestrator.usecases.models import Models
-from orchestrator.usecases.ports import Decoders, DecoderSession, Float16, Float32, Progress
+from orchestrator.usecases.ports.engines import Decoders, DecoderSession, Float16, Float32, Progress
 from orchestrator.usecases.stopwatch import Stopwatch
 
 SINGLE, CANDIDATES = slice(0, 1), slice(1, None)

@@ -16,7 +16,7 @@ from orchestrator.usecases.callbacks import Callbacks
 from orchestrator.usecases.images import Images
 from orchestrator.usecases.jobs import Clock, new_id, now
 from orchestrator.usecases.models import Models
-from orchestrator.usecases.ports import Doorbell, JobRows
+from orchestrator.usecases.ports.state import Doorbell, JobRows
 
 log = logging.getLogger(__name__)
 

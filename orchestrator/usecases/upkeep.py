@@ -11,7 +11,7 @@ from orchestrator.domain.errors import QuarryError
 from orchestrator.domain.job import MOST_LOSSES, Job, Kind, Status
 from orchestrator.usecases.batches import Batches
 from orchestrator.usecases.jobs import Clock, now
-from orchestrator.usecases.ports import Doorbell, JobRows, ResultFiles
+from orchestrator.usecases.ports.state import Doorbell, JobRows, ResultFiles
 from orchestrator.usecases.work import ended, released
 
 log = logging.getLogger(__name__)

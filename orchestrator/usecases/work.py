@@ -18,7 +18,7 @@ from orchestrator.usecases.images import Images
 from orchestrator.usecases.jobs import Clock, now
 from orchestrator.usecases.lease import Lease, Lost, Terms, TooLong
 from orchestrator.usecases.operations import Operations
-from orchestrator.usecases.ports import Draft, JobRows, ResultFiles
+from orchestrator.usecases.ports.state import Draft, JobRows, ResultFiles
 from orchestrator.usecases.stopwatch import Stopwatch
 
 Result = TypeVar("Result")

@@ -14,7 +14,7 @@ from orchestrator.adapters.layered_cache import LayeredCache
 from orchestrator.adapters.memory_cache import MemoryCache
 from orchestrator.adapters.redis_cache import RedisCache
 from orchestrator.domain.errors import Unavailable
-from orchestrator.usecases.ports import ArrayCache, ArrayKey
+from orchestrator.usecases.ports.engines import ArrayCache, ArrayKey
 from tests.fakes import FakeCache
 from tests.local.servers import running_redis
 

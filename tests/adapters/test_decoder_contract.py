@@ -12,7 +12,7 @@ from orchestrator.adapters.onnx_decoder import OnnxDecoder
 from orchestrator.adapters.openvino_decoder import OpenVinoDecoder
 from orchestrator.adapters.repository import FileModelRepository
 from orchestrator.domain.errors import ModelMissing
-from orchestrator.usecases.ports import Decoder, Float32
+from orchestrator.usecases.ports.engines import Decoder, Float32
 from tests.conftest import REPOSITORY
 
 MODEL = FileModelRepository(REPOSITORY).manifest("tiny")

@@ -17,7 +17,7 @@ from orchestrator.domain.geometry import to_model_input
 from orchestrator.domain.image import Image
 from orchestrator.domain.model import Manifest
 from orchestrator.local.triton import TritonAddresses
-from orchestrator.usecases.ports import Encoder
+from orchestrator.usecases.ports.engines import Encoder
 from tests.conftest import REPOSITORY
 from tests.fakes import MANIFEST, FakeEncoder
 from tests.pictures import draw

@@ -13,7 +13,7 @@ from orchestrator.adapters import database
 from orchestrator.adapters.job_rows import SqlJobRows
 from orchestrator.domain.errors import QueueFull
 from orchestrator.domain.job import Kind, Status
-from orchestrator.usecases.ports import JobFilter, JobRows
+from orchestrator.usecases.ports.state import JobFilter, JobRows
 from tests.jobs import NOON, job
 
 SOON = NOON + timedelta(seconds=30)

@@ -11,7 +11,7 @@ from orchestrator.adapters.onnx_decoder import OnnxDecoder
 from orchestrator.adapters.repository import FileModelRepository
 from orchestrator.domain.errors import ModelMissing
 from orchestrator.domain.model import Manifest
-from orchestrator.usecases.ports import Decoder, ModelRepository
+from orchestrator.usecases.ports.engines import Decoder, ModelRepository
 from tests.conftest import REPOSITORY
 from tests.fakes import MANIFEST, FakeDecoder, FakeRepository
 

@@ -22,7 +22,7 @@ from orchestrator.adapters import database
 from orchestrator.adapters.picture_files import FolderPictureFiles
 from orchestrator.adapters.repository import FileModelRepository
 from orchestrator.domain.errors import ModelMissing, NotFound, StorageFull, Unavailable
-from orchestrator.usecases.ports import ImageRows, PictureFiles, StoredImage
+from orchestrator.usecases.ports.state import ImageRows, PictureFiles, StoredImage
 from tests.fakes import FakeFiles, FakeRows
 
 ROOT = Path(__file__).parents[2]

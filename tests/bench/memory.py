@@ -24,7 +24,7 @@ from orchestrator.domain.grid import Options
 from orchestrator.domain.image import Image
 from orchestrator.domain.model import Manifest
 from orchestrator.settings import Settings
-from orchestrator.usecases.ports import Float32
+from orchestrator.usecases.ports.engines import Float32
 from orchestrator.usecases.stopwatch import Stopwatch
 from tests.bench.thresholds import quantile_thresholds
 from tests.fakes import FakeEncoder, FakeRepository

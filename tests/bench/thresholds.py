@@ -8,7 +8,7 @@ from orchestrator.domain.grid import point_grid
 from orchestrator.domain.image import Image
 from orchestrator.domain.masks import STABILITY_OFFSET, look
 from orchestrator.domain.upscale import upscaler
-from orchestrator.usecases.ports import Float32, Scores
+from orchestrator.usecases.ports.engines import Float32, Scores
 from orchestrator.usecases.stopwatch import Stopwatch
 from tests.pictures import Pixels
 

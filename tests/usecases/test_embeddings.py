@@ -13,7 +13,7 @@ from orchestrator.domain.image import Image
 from orchestrator.domain.model import Manifest
 from orchestrator.usecases.embeddings import Embeddings
 from orchestrator.usecases.models import Models
-from orchestrator.usecases.ports import Float32
+from orchestrator.usecases.ports.engines import Float32
 from orchestrator.usecases.stopwatch import Stopwatch
 from tests.fakes import MANIFEST, FakeEncoder
 from tests.pictures import draw

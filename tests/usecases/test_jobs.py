@@ -10,7 +10,7 @@ from orchestrator.domain.errors import Conflict, NotFound, StorageFull, Unavaila
 from orchestrator.domain.job import Job, Kind, Status
 from orchestrator.usecases.images import Images
 from orchestrator.usecases.jobs import Jobs
-from orchestrator.usecases.ports import JobFilter
+from orchestrator.usecases.ports.state import JobFilter
 from tests.jobs import NOON, TASK, job
 from tests.pictures import draw, encoded
 

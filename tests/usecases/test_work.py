@@ -20,7 +20,7 @@ from orchestrator.usecases.images import Images
 from orchestrator.usecases.jobs import now
 from orchestrator.usecases.lease import Terms
 from orchestrator.usecases.operations import Operations, Outcome
-from orchestrator.usecases.ports import Progress
+from orchestrator.usecases.ports.engines import Progress
 from orchestrator.usecases.stopwatch import Stopwatch
 from orchestrator.usecases.upkeep import Upkeep
 from orchestrator.usecases.work import Rules, Work

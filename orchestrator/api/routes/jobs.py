@@ -30,7 +30,7 @@ from orchestrator.bootstrap import Services
 from orchestrator.domain import packing
 from orchestrator.domain.errors import Conflict, NotFound
 from orchestrator.domain.job import Job, Kind, Status
-from orchestrator.usecases.ports import JobFilter
+from orchestrator.usecases.ports.state import JobFilter
 
 MOST_LISTED = 200
 _READY = errors.responses(NotFound, Conflict)

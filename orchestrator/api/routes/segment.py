@@ -22,7 +22,7 @@ from orchestrator.domain.errors import (
 )
 from orchestrator.domain.job import Kind
 from orchestrator.domain.task import Task
-from orchestrator.usecases.ports import Progress
+from orchestrator.usecases.ports.engines import Progress
 from orchestrator.usecases.segment import Segmentation
 
 _ANSWERS = errors.responses(
