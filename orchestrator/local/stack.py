@@ -75,6 +75,10 @@ def start(supervisor: Supervisor, options: Options, say: Say) -> Addresses:
     port = choose_port(options.host, options.port)
     environment = {**defaults(options.data_dir), **configured()}
     environment |= {"HOST": options.host, "PORT": str(port)}
+    try:
+        openvino_precision(environment["CPU_ENGINE"])  # a sentence for the terminal is better than a part that fails
+    except Unavailable as exc:
+        raise StackError(exc.detail) from exc
     triton_addresses = start_triton(supervisor, environment, options.data_dir, say)
     redis_url = start_redis(supervisor, environment, options.data_dir, say)
     url = local_url(options.host, port)
@@ -86,8 +90,9 @@ def start(supervisor: Supervisor, options: Options, say: Say) -> Addresses:
 
 
 def configured() -> Environment:
-    """What the environment and `.env` in the working directory say, read as the API reads it."""
-    return {k: v for k, v in {**dotenv_values(".env"), **os.environ}.items() if v is not None}
+    """What the environment and `.env` in the working directory say, read as the API reads it, whatever the case."""
+    given = {k: v for k, v in {**dotenv_values(".env"), **os.environ}.items() if v is not None}
+    return {k.upper() if k.lower() in Settings.model_fields else k: v for k, v in given.items()}
 
 
 def defaults(data_dir: Path) -> Environment:
@@ -117,12 +122,7 @@ def start_triton(supervisor: Supervisor, environment: Environment, data_dir: Pat
             "or name another with DEFAULT_MODEL."
         )
     say(f"Starting triton with the model '{model}' …")
-    engine = environment["CPU_ENGINE"]
-    try:
-        openvino_precision(engine)  # a sentence for the terminal is better than a model that does not load
-    except Unavailable as exc:
-        raise StackError(exc.detail) from exc
-    part, addresses = triton.part(repository, data_dir, [model], cpu_engine=engine)
+    part, addresses = triton.part(repository, data_dir, [model], cpu_engine=environment["CPU_ENGINE"])
     supervisor.start(part)
     environment["TRITON_URL"] = addresses.grpc
     return addresses
