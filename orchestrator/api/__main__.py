@@ -4,13 +4,16 @@ import sys
 
 import uvicorn
 
+from orchestrator.adapters.cpu_engine import openvino_precision
+from orchestrator.domain.errors import Unavailable
 from orchestrator.settings import WrongSetting, read
 
 
 def main() -> None:
     try:
         settings = read()
-    except WrongSetting as exc:
+        openvino_precision(settings.cpu_engine)
+    except (WrongSetting, Unavailable) as exc:
         sys.exit(f"error: {exc}")
     uvicorn.run(
         "orchestrator.api.app:create",

@@ -6,6 +6,7 @@ import sys
 import time
 
 from orchestrator import bootstrap
+from orchestrator.adapters.cpu_engine import openvino_precision
 from orchestrator.bootstrap import Care
 from orchestrator.domain.errors import Unavailable
 from orchestrator.settings import Settings, WrongSetting, read
@@ -21,7 +22,8 @@ log = logging.getLogger(__name__)
 def main() -> None:
     try:
         settings = read()
-    except WrongSetting as exc:
+        openvino_precision(settings.cpu_engine)
+    except (WrongSetting, Unavailable) as exc:
         sys.exit(f"error: {exc}")
     if not settings.redis_url.get_secret_value():
         sys.exit("error: workers are woken through Redis: set REDIS_URL.")

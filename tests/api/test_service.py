@@ -1,8 +1,12 @@
 """The API as a process: many callers, health, models, its own description."""
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -135,3 +139,16 @@ def test_head_answers_what_get_does_without_a_body(api: str, path: str) -> None:
     asked, answer = httpx2.get(api + path), httpx2.head(api + path)
     assert (answer.status_code, answer.content) == (200, b"")
     assert answer.headers["Content-Length"] == asked.headers["Content-Length"]
+
+
+@pytest.mark.parametrize("module", ["orchestrator.api", "orchestrator.worker"])
+def test_an_engine_that_is_not_installed_is_one_sentence_and_not_a_traceback(module: str, tmp_path: Path) -> None:
+    (tmp_path / "openvino.py").write_text("raise ImportError('not installed')")
+    given = {"CPU_ENGINE": "openvino", "REDIS_URL": "redis://127.0.0.1:1", "PYTHONPATH": str(tmp_path)}
+    ended = subprocess.run(
+        [sys.executable, "-m", module], cwd=tmp_path, env=os.environ | given, capture_output=True, text=True, timeout=60
+    )
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        "error: CPU_ENGINE names OpenVINO, which is not installed: pip install 'image-quarry[openvino]'.\n"
+    )
