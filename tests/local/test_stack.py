@@ -203,10 +203,20 @@ def test_a_model_that_is_not_there_is_told_with_what_makes_it(tmp_path: Path, en
     assert "python -m export vit_b" in shown
 
 
-@pytest.mark.parametrize("name", ["CPU_ENGINE", "cpu_engine"])
-def test_triton_runs_on_the_engine_that_is_named(name: str, tmp_path: Path, environment: dict[str, str]) -> None:
-    with running(tmp_path, environment | {name: "openvino"}, "--quiet"):
-        assert "runs on OpenVINO, f32" in (tmp_path / "logs" / "triton.log").read_text()
+@pytest.mark.parametrize(
+    ("given", "engine"),
+    [
+        ({}, "OpenVINO, f32"),
+        ({"CPU_ENGINE": "openvino"}, "OpenVINO, f32"),
+        ({"cpu_engine": "onnxruntime"}, "CPUExecutionProvider"),
+    ],
+    ids=["nothing", "OpenVINO", "ONNX Runtime"],
+)
+def test_triton_runs_on_the_engine_that_is_named(
+    given: dict[str, str], engine: str, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    with running(tmp_path, environment | given, "--quiet"):
+        assert f"runs on {engine}" in (tmp_path / "logs" / "triton.log").read_text()
 
 
 @pytest.mark.parametrize("triton_url", [{}, {"TRITON_URL": ""}], ids=["its own Triton", "no Triton"])
