@@ -16,8 +16,8 @@ from segment_anything.modeling import (
 )
 from torch import nn
 
-IMAGE_SIDE = 768
-"""Pixels along the longest side of what the encoder sees: 2304 tokens, low-res masks of 192 x 192."""
+IMAGE_SIDE = 864
+"""Pixels along the longest side of what the encoder sees: 2916 tokens, low-res masks of 216 x 216."""
 
 PATCH_SIDE = 16
 EMBEDDING_CHANNELS = 256
@@ -25,9 +25,10 @@ EMBEDDING_CHANNELS = 256
 ENCODER_WIDTH = 256
 ENCODER_DEPTH = 6
 ENCODER_HEADS = 4
-ENCODER_WINDOW = 8
+ENCODER_WINDOWS = (18, 8)
 ENCODER_GLOBAL_BLOCKS = (1, 3, 5)
-"""Blocks that attend over the whole picture; the others attend within windows of 8 x 8 tokens."""
+"""Blocks that attend over the whole picture; the others attend within windows, the largest of
+`ENCODER_WINDOWS` that tile the tokens: 18 x 18 at the final side, 8 x 8 while it is trained."""
 
 DECODER_DEPTH = 2
 DECODER_HEADS = 8
@@ -44,10 +45,11 @@ PIXEL_STD = (58.395, 57.12, 57.375)
 def build(side: int = IMAGE_SIDE) -> Sam:
     """The untrained model in fp32, initialised from torch's global generator.
 
-    `side` is a multiple of 128 (the windows then tile the tokens without padding); training starts
-    below `IMAGE_SIDE` and grows, all that is served has `IMAGE_SIDE`.
+    `side` is a multiple of 128 or of 288, so that windows tile the tokens without padding; training stays
+    below `IMAGE_SIDE`, all that is served has `IMAGE_SIDE`. Raises StopIteration for another side.
     """
     tokens = side // PATCH_SIDE
+    window = next(window for window in ENCODER_WINDOWS if tokens % window == 0)
     return Sam(
         image_encoder=ImageEncoderViT(
             img_size=side,
@@ -60,7 +62,7 @@ def build(side: int = IMAGE_SIDE) -> Sam:
             qkv_bias=True,
             norm_layer=partial(nn.LayerNorm, eps=1e-6),
             use_rel_pos=True,
-            window_size=ENCODER_WINDOW,
+            window_size=window,
             global_attn_indexes=ENCODER_GLOBAL_BLOCKS,
         ),
         prompt_encoder=PromptEncoder(

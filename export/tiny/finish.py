@@ -6,7 +6,7 @@ from export.tiny import architecture
 from export.tiny.start import grow
 
 SHARPNESS = 8.0
-"""Logits times this: a mask of 192 pixels along its side changes more between -1 and +1 than one of
+"""Logits times this: a mask of 216 pixels along its side changes more between -1 and +1 than one of
 256, and would fail the official stability threshold for its size alone."""
 
 

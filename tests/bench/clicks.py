@@ -27,6 +27,7 @@ from PIL import Image
 from rich.console import Console
 
 from orchestrator import bootstrap
+from orchestrator.adapters.cpu_engine import of_triton
 from orchestrator.domain import image as images
 from orchestrator.domain import prompts
 from orchestrator.local.network import free_ports
@@ -44,7 +45,7 @@ def main() -> None:
     parser.add_argument("--photo", type=Path, default=SAMPLE, help="(%(default)s)")
     parser.add_argument("--clicks", type=int, default=60, help="(%(default)s)")
     parser.add_argument("--pictures", type=int, default=20, help="(%(default)s)")
-    parser.add_argument("--engines", default="onnxruntime,openvino,openvino-bf16", help="by CPU_ENGINE (%(default)s)")
+    parser.add_argument("--engines", default="auto,onnxruntime,openvino,openvino-bf16", help="by CPU_ENGINE (%(default)s)")
     parser.add_argument("--output", type=Path, default=Path("bench-output"), help="for clicks.json (%(default)s)")
     chosen = parser.parse_args()
     chosen.output.mkdir(parents=True, exist_ok=True)
@@ -71,7 +72,7 @@ def show(engine: str, figures: dict[str, Any]) -> None:
 def measure(engine: str, photo: Path, clicks: int, pictures: int, folder: Path) -> dict[str, Any]:
     data = photo.read_bytes()
     with (
-        running_triton(bundled_repository(), folder / "triton", ["tiny"], cpu_engine=engine) as triton,
+        running_triton(bundled_repository(), folder / "triton", ["tiny"], cpu_engine=of_triton(engine)) as triton,
         running_redis(folder) as redis,
     ):
         settings = {"TRITON_URL": triton.grpc, "REDIS_URL": redis, "DATABASE_URL": f"sqlite:///{folder}/quarry.db"}
