@@ -58,7 +58,7 @@ def part(
 ) -> tuple[Part, TritonAddresses]:
     """A server on free ports of `host` that has loaded `models` when it is ready.
 
-    `cpu_engine` is what runs them where there is no GPU, one of those that the settings name; it must be able to run here.
+    `cpu_engine`, one of those of the settings, runs them where there is no GPU; it must be able to run here.
 
     Its files are below `data_dir`, and its shared memory is named after it: two servers must not
     share one. What a killed server left there is removed when the next one starts.

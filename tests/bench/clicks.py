@@ -37,6 +37,7 @@ from tests.adapters.test_triton_encoder import counts
 from tests.local.servers import running_redis, running_triton
 
 SAMPLE = Path("orchestrator/local/sample.jpg")
+ENGINES = "auto,onnxruntime,openvino,openvino-bf16"
 LOOSE = {"points_per_side": "16", "pred_iou_thresh": "0.5", "stability_score_thresh": "0.7"}
 
 
@@ -45,7 +46,7 @@ def main() -> None:
     parser.add_argument("--photo", type=Path, default=SAMPLE, help="(%(default)s)")
     parser.add_argument("--clicks", type=int, default=60, help="(%(default)s)")
     parser.add_argument("--pictures", type=int, default=20, help="(%(default)s)")
-    parser.add_argument("--engines", default="auto,onnxruntime,openvino,openvino-bf16", help="by CPU_ENGINE (%(default)s)")
+    parser.add_argument("--engines", default=ENGINES, help="by CPU_ENGINE (%(default)s)")
     parser.add_argument("--output", type=Path, default=Path("bench-output"), help="for clicks.json (%(default)s)")
     chosen = parser.parse_args()
     chosen.output.mkdir(parents=True, exist_ok=True)
