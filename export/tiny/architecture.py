@@ -46,10 +46,12 @@ def build(side: int = IMAGE_SIDE) -> Sam:
     """The untrained model in fp32, initialised from torch's global generator.
 
     `side` is a multiple of 128 or of 288, so that windows tile the tokens without padding; training stays
-    below `IMAGE_SIDE`, all that is served has `IMAGE_SIDE`. Raises StopIteration for another side.
+    below `IMAGE_SIDE`, all that is served has `IMAGE_SIDE`. Raises ValueError for another side.
     """
     tokens = side // PATCH_SIDE
-    window = next(window for window in ENCODER_WINDOWS if tokens % window == 0)
+    fitting = [window for window in ENCODER_WINDOWS if side % (window * PATCH_SIDE) == 0]
+    if not fitting:
+        raise ValueError(f"windows of {ENCODER_WINDOWS} tokens do not tile a side of {side} pixels")
     return Sam(
         image_encoder=ImageEncoderViT(
             img_size=side,
@@ -62,7 +64,7 @@ def build(side: int = IMAGE_SIDE) -> Sam:
             qkv_bias=True,
             norm_layer=partial(nn.LayerNorm, eps=1e-6),
             use_rel_pos=True,
-            window_size=window,
+            window_size=fitting[0],
             global_attn_indexes=ENCODER_GLOBAL_BLOCKS,
         ),
         prompt_encoder=PromptEncoder(

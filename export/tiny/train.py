@@ -45,7 +45,9 @@ HEAD_ALONE = 150
 def teach_head(state: State, batches: Iterator[Batch]) -> None:
     """Train the dense head alone: published weights come without one, and a fresh one would do harm."""
     optimiser = torch.optim.AdamW(state.head.parameters(), lr=1e-3)
-    for batch in itertools.islice(batches, HEAD_ALONE):
+    for step, batch in enumerate(itertools.islice(batches, HEAD_ALONE)):
+        if step % 10 == 0:
+            print(f"a fresh dense head learns alone: step {step} of {HEAD_ALONE}", flush=True)
         with torch.autocast(batch.image.device.type, torch.bfloat16):
             with torch.no_grad():
                 embedding = encode(state.sam, batch.image, batch.shown)

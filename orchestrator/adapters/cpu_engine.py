@@ -1,6 +1,5 @@
 """The engine that CPU_ENGINE names: what it computes in, and whether it can run here."""
 
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from orchestrator.domain.errors import Unavailable
@@ -35,4 +34,8 @@ def of_triton(engine: str) -> str:
     """
     if engine != "auto":
         return engine
-    return "openvino" if find_spec("openvino") else "onnxruntime"
+    try:
+        openvino_precision("openvino")
+    except Unavailable:
+        return "onnxruntime"
+    return "openvino"

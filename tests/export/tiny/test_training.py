@@ -112,6 +112,19 @@ def test_growing_keeps_what_an_offset_means() -> None:
     torch.testing.assert_close(after[0], before[0])
 
 
+def test_a_training_goes_on_from_what_was_published() -> None:
+    learned = start.new_model(0, 128).state_dict()
+    again = finish.unfinished(finish.finished(learned), 128)
+    architecture.build(128).load_state_dict(again, strict=True)
+    for name in learned.keys() - {"image_encoder.pos_embed"}:  # which is interpolated, there and back
+        torch.testing.assert_close(again[name], learned[name], msg=name)
+
+
+def test_a_side_that_no_windows_tile_is_refused() -> None:
+    with pytest.raises(ValueError, match="816"):
+        architecture.build(816)
+
+
 def test_pair_losses_are_least_where_output_and_target_agree() -> None:
     targets = torch.zeros(2, 64)
     targets[0, :20], targets[1, 30:] = 1, 1
