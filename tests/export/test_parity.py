@@ -33,6 +33,9 @@ from tests.pictures import draw
 
 Float32 = NDArray[np.float32]
 
+ROUNDING = 1e-3
+"""Logits closer to zero may have either sign, of up to 30 in size; every other pixel is as the official code has it."""
+
 SIZES = {
     "landscape": (853, 1280),
     "portrait": (1280, 853),
@@ -79,13 +82,16 @@ def test_masks_equal_the_official_predictor(
         np.array(labels) if points else None,
         np.array(box) if box else None,
         multimask_output=multimask,
+        return_logits=True,
     )
     prompt = prompts.from_points(points, labels, box, size)
     answer = segment.single(Image(pixels), prompt, "tiny", Stopwatch(), multimask=multimask)
     best_first = np.argsort(-ious, kind="stable")
     for mask, expected, iou in zip(answer.masks, official[best_first], ious[best_first], strict=True):
         assert mask.predicted_iou == pytest.approx(iou, abs=1e-3)
-        assert _iou(rle.decode(mask.segmentation), expected) >= 0.999
+        sure = np.abs(expected) > ROUNDING
+        np.testing.assert_array_equal(rle.decode(mask.segmentation)[sure], expected[sure] > 0)
+        assert sure.mean() >= 0.998
 
 
 def test_many_boxes_at_once_equal_the_official_predictor_asked_one_by_one(
