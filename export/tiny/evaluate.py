@@ -6,6 +6,7 @@ defaults; prints the figures of the model card and writes them as JSON with `--j
 
 import argparse
 import json
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,8 @@ from export.tiny.automatic import automatic_masks
 from export.tiny.scenes import Scene, scene
 
 FIRST_SEED = 10_000_000
-"""The evaluation's scenes; the training's have seeds from 0 on, the validation's from 20 million."""
+"""The evaluation's scenes; the training's have seeds from 0 on, the validation's from 20 million, those that
+`scores.py` looks at from 30 million."""
 
 SIDE = 512
 """Of the scenes, larger than what the model sees: masks count at the picture's own resolution."""
@@ -160,13 +162,15 @@ def evaluate(sam: Sam, seeds: range, automatic_scenes: int = 0, side: int = SIDE
     """All figures over the scenes of these seeds, the automatic ones over the first of them."""
     predictor = SamPredictor(sam)
     figures = Figures()
+    said = time.monotonic()
     for count, seed in enumerate(seeds):
         drawn = scene(seed, side)
         prompt(predictor, drawn, seed, figures)
         if count < automatic_scenes:
             automatic(predictor, drawn, figures)
-        if loud and (count + 1) % 20 == 0:
+        if loud and time.monotonic() - said > 60:
             print(f"{count + 1}/{len(seeds)} {figures.summary()}", flush=True)
+            said = time.monotonic()
     return figures
 
 
@@ -174,10 +178,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weights", type=Path, default=weights.PATH)
     parser.add_argument("--scenes", type=int, default=500)
+    parser.add_argument("--from-seed", type=int, default=FIRST_SEED, help="of the first scene (%(default)s)")
     parser.add_argument("--automatic", type=int, default=40, help="scenes for the automatic masks")
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
-    seeds = range(FIRST_SEED, FIRST_SEED + chosen.scenes)
+    if chosen.scenes < 1:
+        parser.error("--scenes must be at least 1.")
+    if not chosen.weights.exists():
+        parser.error(f"There is no file {chosen.weights}.")
+    seeds = range(chosen.from_seed, chosen.from_seed + chosen.scenes)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     figures = evaluate(weights.load(chosen.weights).to(device), seeds, chosen.automatic, loud=True)
     print(json.dumps(figures.summary(), indent=2))

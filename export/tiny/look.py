@@ -36,7 +36,10 @@ def main() -> None:
     parser.add_argument("--point", type=float, nargs=2, metavar=("X", "Y"))
     parser.add_argument("--width", type=int, default=640, help="of the drawing")
     chosen = parser.parse_args()
-    image = np.asarray(cv2.imread(str(chosen.picture))[..., ::-1], np.uint8)
+    read = cv2.imread(str(chosen.picture))
+    if read is None:
+        parser.error(f"{chosen.picture} is no picture that can be read.")
+    image = np.asarray(read[..., ::-1], np.uint8)
     predictor = SamPredictor(weights.load())
     if chosen.box or chosen.point:
         predictor.set_image(image)

@@ -147,10 +147,12 @@ class Pool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--count", type=int, default=12800)
-    parser.add_argument("--from-seed", type=int, default=0, help="of the first scene")
+    parser.add_argument("--count", type=int, default=12800, help=f"of scenes, to the next {CHUNK} (%(default)s)")
+    parser.add_argument("--from-seed", type=int, default=0, help="of the first scene; one folder has one")
     parser.add_argument("--workers", type=int, default=2)
     chosen = parser.parse_args()
+    if chosen.count < 1 or chosen.workers < 1:
+        parser.error("--count and --workers must be at least 1.")
     chosen.folder.mkdir(parents=True, exist_ok=True)
     chunks = range(-(-chosen.count // CHUNK))
     with ProcessPoolExecutor(chosen.workers) as workers:

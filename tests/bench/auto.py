@@ -49,7 +49,7 @@ TABLE = 160
 
 OFFICIAL = {"pred_iou_thresh": 0.88, "stability_score_thresh": 0.95, "min_mask_region_area": 0}
 OURS = {"pred_iou_thresh": 0.90, "stability_score_thresh": 0.92, "min_mask_region_area": 1000}
-LENIENT = {"pred_iou_thresh": 0.75, "stability_score_thresh": 0.6, "min_mask_region_area": 0}
+LENIENT = {"pred_iou_thresh": 0.83, "stability_score_thresh": 0.6, "min_mask_region_area": 0}
 
 
 @dataclass(frozen=True)

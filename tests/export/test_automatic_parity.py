@@ -17,25 +17,25 @@ from tests.conftest import REPOSITORY
 from tests.pictures import draw
 
 CASES: dict[str, dict[str, Any]] = {
-    "lenient": {"points_per_side": 8, "pred_iou_thresh": 0.65, "stability_score_thresh": 0.4},
+    "lenient": {"points_per_side": 8, "pred_iou_thresh": 0.75, "stability_score_thresh": 0.4},
     "official": {"points_per_side": 10, "pred_iou_thresh": 0.88, "stability_score_thresh": 0.95},
     "without thresholds": {"points_per_side": 4, "pred_iou_thresh": 0.0, "stability_score_thresh": 0.0},
     "small regions removed": {
         "points_per_side": 8,
-        "pred_iou_thresh": 0.65,
+        "pred_iou_thresh": 0.75,
         "stability_score_thresh": 0.4,
         "min_mask_region_area": 800,
     },
     "a layer of crops": {
         "points_per_side": 6,
-        "pred_iou_thresh": 0.65,
+        "pred_iou_thresh": 0.75,
         "stability_score_thresh": 0.4,
         "crop_n_layers": 1,
         "crop_n_points_downscale_factor": 2,
     },
     "another offset and stricter suppression": {
         "points_per_side": 8,
-        "pred_iou_thresh": 0.65,
+        "pred_iou_thresh": 0.75,
         "stability_score_thresh": 0.5,
         "stability_score_offset": 0.5,
         "box_nms_thresh": 0.4,

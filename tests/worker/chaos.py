@@ -21,7 +21,7 @@ from tests.pictures import draw, encoded
 from tests.worker.cluster import Cluster, running, send
 
 PICTURES = 8
-FIELDS = {"points_per_side": "8", "pred_iou_thresh": "0.75", "stability_score_thresh": "0.5"}
+FIELDS = {"points_per_side": "8", "pred_iou_thresh": "0.83", "stability_score_thresh": "0.5"}
 
 NO_CACHE = {"EMBEDDING_CACHE_MB": "0", "EMBEDDING_CACHE_SHARED_MB": "0"}
 """So that every job needs Triton."""
