@@ -136,10 +136,12 @@ def test_a_request_id_that_is_not_plain_is_replaced(client: TestClient, given: s
 
 @pytest.mark.parametrize("path", ["/health/live", "/docs", "/jobs/", "/jobs", "/models", "/health"])
 def test_head_answers_what_get_does_without_a_body(api: str, path: str) -> None:
-    asked, answer = httpx2.get(api + path), httpx2.head(api + path)
-    assert (answer.status_code, answer.content) == (200, b"")
-    figures = 8 if path == "/health" else 0  # its milliseconds have more digits one time than another
-    assert int(answer.headers["Content-Length"]) == pytest.approx(int(asked.headers["Content-Length"]), abs=figures)
+    for _ in range(20 if path == "/health" else 1):  # whose milliseconds have more digits one time than another
+        asked, answer = httpx2.get(api + path), httpx2.head(api + path)
+        assert (answer.status_code, answer.content) == (200, b"")
+        if answer.headers["Content-Length"] == asked.headers["Content-Length"]:
+            return
+    pytest.fail(f"{answer.headers['Content-Length']} bytes instead of {asked.headers['Content-Length']}")
 
 
 @pytest.mark.parametrize("module", ["orchestrator.api", "orchestrator.worker"])
